@@ -1,0 +1,1 @@
+"""HOW an answer is made: a turn goes in, a stream of events comes out."""

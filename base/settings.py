@@ -1,0 +1,102 @@
+"""What the user may set: environment first (RELAY_…), then settings.yaml in the data home, then the defaults.
+
+Knows names and types, not what the rooms do with them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from base.errors import SettingsError
+from base.yamls import read_mapping
+
+ROOT = Path(__file__).resolve().parent.parent
+"""Where app.py, public/ and .chainlit/ stand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every setting with its default. `home` holds all user data; nothing is written into the checkout."""
+
+    home: Path
+    host: str = "127.0.0.1"
+    port: int = 8000
+    offline: bool = False
+    """Never ask the network, not even for set-up."""
+    catalog: str = ""
+    """A catalog file that takes the place of the shipped one."""
+    fake: str = ""
+    """A script for the fake backend; when set, the fake takes the place of every model."""
+    starter_file: str = ""
+    """A local SmolLM2 GGUF file or the wheel that holds it, for machines that cannot fetch it."""
+    long_message: int = 280
+    """Characters from which a message asks for the large model."""
+    long_draft: int = 600
+    """Characters from which a draft asks for refinement."""
+    floor: float = 0.35
+    """Cosine similarity under which a passage does not count as knowledge."""
+    passage_tokens: int = 700
+    """Upper bound on the tokens of passages in one prompt; a small context lowers it."""
+    max_upload_mb: int = 25
+    grace_s: float = 5.0
+    """How long a generation outlives its lost page."""
+    demo: bool = True
+    """Keep the shipped demo handbook in the library."""
+    trace_text: bool = False
+    """Write message texts into the trace. Off: only numbers and names."""
+
+    @property
+    def models(self) -> Path:
+        """Prepared model folders."""
+        return self.home / "models"
+
+    @property
+    def library(self) -> Path:
+        """Documents, manifest and indexes."""
+        return self.home / "library"
+
+    @property
+    def traces(self) -> Path:
+        """JSON lines, a file a day."""
+        return self.home / "traces"
+
+
+def data_home(environ: Mapping[str, str]) -> Path:
+    """RELAY_HOME, or the platform's folder for user data."""
+    return Path(environ.get("RELAY_HOME") or platformdirs.user_data_dir("relay", appauthor=False)).expanduser().resolve()
+
+
+def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+    """Read the settings. Raises SettingsError that names the key, and the line if it stands in settings.yaml."""
+    environ = os.environ if environ is None else environ
+    home = data_home(environ)
+    file = home / "settings.yaml"
+    written = read_mapping(file) if file.is_file() else {}
+    kinds = {field.name: str(field.type) for field in fields(Settings) if field.name != "home"}
+    values: dict[str, Any] = {}
+    for key, value in written.items():
+        if key not in kinds:
+            raise SettingsError(f"{file.name}, line {key.line}: unknown setting '{key}'.", f"Known: {', '.join(sorted(kinds))}.")
+        values[key] = _cast(kinds[key], value, f"{file.name}, line {key.line}: '{key}'")
+    for name, kind in kinds.items():
+        if text := environ.get(f"RELAY_{name.upper()}"):
+            values[name] = _cast(kind, text, f"RELAY_{name.upper()}")
+    values.update({name: value for name, value in overrides.items() if value is not None})
+    return Settings(home=home, **values)
+
+
+def _cast(kind: str, value: object, where: str) -> object:
+    """`value` as the kind a field declares; a bool from its usual words."""
+    text = str(value).strip()
+    try:
+        if kind == "bool":
+            return {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}[text.lower()]
+        return {"int": int, "float": float, "str": str}[kind](text)
+    except (KeyError, ValueError):
+        raise SettingsError(f"{where} should be of kind {kind}, and is '{text[:40]}'.", "Correct it, or remove it for the default.") from None

@@ -1,0 +1,1 @@
+"""The parts of the chat page: events become steps and tokens. No decisions, no model names."""
