@@ -8,7 +8,8 @@ RelayError
 ├── RoutingError          no model can take the message
 ├── BackendError          a model was asked and did not answer
 │   ├── Unreachable       nobody listens there, or the connection broke
-│   ├── Refused           it answered with an error: key, model name, context, rate limit
+│   ├── Refused           it answered with an error: key, model name, rate limit, its own failure
+│   ├── Unfit             the request does not fit the model: too long, or not understood
 │   ├── TimedOut          it stayed silent for longer than its allowance
 │   ├── Busy              its queue is full
 │   └── CutShort          it stopped in the middle of an answer
@@ -59,6 +60,10 @@ class Unreachable(BackendError):
 
 class Refused(BackendError):
     """It answered with an error."""
+
+
+class Unfit(BackendError):
+    """The request does not fit the model."""
 
 
 class TimedOut(BackendError):

@@ -33,6 +33,8 @@ class Settings:
     """A catalog file that takes the place of the shipped one."""
     fake: str = ""
     """A script for the fake backend; when set, the fake takes the place of every model."""
+    models_dir: str = ""
+    """Where prepared models stand, when several homes share them; models/ in the home otherwise."""
     starter_file: str = ""
     """A local SmolLM2 GGUF file or the wheel that holds it, for machines that cannot fetch it."""
     long_message: int = 280
@@ -54,7 +56,7 @@ class Settings:
     @property
     def models(self) -> Path:
         """Prepared model folders."""
-        return self.home / "models"
+        return Path(self.models_dir).expanduser().resolve() if self.models_dir else self.home / "models"
 
     @property
     def library(self) -> Path:

@@ -38,7 +38,7 @@ class _Loader(yaml.SafeLoader):
         self.nodes += 1
         self.depth += 1
         mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-        if self.check_event(yaml.AliasEvent):  # type: ignore[no-untyped-call]
+        if self.check_event(yaml.AliasEvent):
             raise yaml.MarkedYAMLError(problem="aliases (*name) are not allowed", problem_mark=mark)
         if self.depth > MAX_DEPTH or self.nodes > MAX_NODES:
             raise yaml.MarkedYAMLError(problem="too large or too deeply nested", problem_mark=mark)
@@ -49,13 +49,13 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         mapping: dict[Any, Any] = {}
         for key_node, value_node in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node, deep=True)
             line = key_node.start_mark.line + 1
             if not isinstance(key, str):
                 raise yaml.MarkedYAMLError(problem=f"the key {str(key)[:40]!r} should be a word", problem_mark=key_node.start_mark)
             if key in mapping:
                 raise yaml.MarkedYAMLError(problem=f"the key '{key[:40]}' stands twice", problem_mark=key_node.start_mark)
-            mapping[Located(key, line)] = self.construct_object(value_node, deep=True)  # type: ignore[no-untyped-call]
+            mapping[Located(key, line)] = self.construct_object(value_node, deep=True)
         return mapping
 
 
@@ -68,7 +68,7 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _construct_map)
 
 def parse_mapping(text: str, name: str) -> dict[Located, Any]:
     """The mapping that `text` holds. Raises SettingsError that names the line."""
-    remedy = "Correct the file; until then the last good one is used."
+    remedy = "Correct the file."
     if len(text.encode()) > MAX_BYTES:
         raise SettingsError(f"{name} is larger than {MAX_BYTES // 1024} KB.", remedy)
     try:
