@@ -1,0 +1,170 @@
+"""One request along a route: deadlines, the queue, fallback before the first token, cool-down. Knows no recipe.
+
+Fallback is sideways: a call that was made failed before its first token, and the next candidate takes it. After the
+first token nothing restarts; the error goes up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Literal
+
+from base.errors import BackendError, Busy, CutShort, Refused, RoutingError, TimedOut, Unfit, Unreachable
+from router.backends import Backend, Backends, Delta, Messages, Params
+from router.catalog import Catalog, Entry
+from router.choose import Route
+
+COOL_S = {Unreachable: 15.0, TimedOut: 30.0, CutShort: 10.0, Busy: 0.0, Unfit: 0.0, Refused: 5.0}
+"""Seconds a model rests after a failure of each kind."""
+
+
+class Health:
+    """Which models rest after a failure. Knows nothing else about them."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._until: dict[str, tuple[float, str]] = {}
+
+    def failed(self, model: str, error: BackendError) -> None:
+        """Let the model rest; a full queue or a request that does not fit says nothing of its health."""
+        rest = COOL_S.get(type(error), 5.0)
+        if rest:
+            self._until[model] = (self._clock() + rest, error.what)
+
+    def answered(self, model: str) -> None:
+        """It works again."""
+        self._until.pop(model, None)
+
+    def blocked(self) -> dict[str, str]:
+        """Model → 'cooling down, 12 s left'."""
+        now = self._clock()
+        self._until = {name: rest for name, rest in self._until.items() if rest[0] > now}
+        return {name: f"cooling down, {until - now:.0f} s left" for name, (until, _) in self._until.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """Why there is no token yet."""
+
+    phase: Literal["queued", "loading", "reading"]
+    ahead: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fell:
+    """`model` failed before its first token; `to` takes the request."""
+
+    model: str
+    to: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Who answered, how it ended, and the provider's token counts if it gave any."""
+
+    model: str
+    finish: str
+    tokens: tuple[int, int] | None
+
+
+Sign = Phase | Piece | Fell | Done
+Prompt = Callable[[Entry], Messages]
+"""The messages for one model: each has its own system prompt."""
+
+
+async def run(route: Route, prompt: Prompt, catalog: Catalog, backends: Backends, health: Health) -> AsyncGenerator[Sign, None]:
+    """Ask the candidates in order until one answers. Raises the last one's BackendError."""
+    names = [candidate.model for candidate in route.candidates]
+    for name, then in zip(names, [*names[1:], ""], strict=True):
+        shown = False
+        try:
+            async with aclosing(_attempt(catalog.models[name], prompt, catalog, backends)) as signs:
+                async for sign in signs:
+                    shown = shown or isinstance(sign, Piece)
+                    yield sign
+            health.answered(name)
+            return
+        except BackendError as error:
+            health.failed(name, error)
+            if shown or not then:
+                raise
+            yield Fell(name, then, error.what)
+    raise RoutingError("The route has no candidates.")
+
+
+async def _attempt(entry: Entry, prompt: Prompt, catalog: Catalog, backends: Backends) -> AsyncGenerator[Sign, None]:
+    """One model: its queue, its weights, its stream under its deadlines."""
+    backend, queue = backends.of(catalog, entry), backends.queue(entry)
+    if queue.full:
+        yield Phase("queued", queue.ahead + entry.limits.concurrent)
+    async with queue.place():
+        if not backend.is_loaded(entry):
+            yield Phase("loading")
+            await backend.load(entry)
+        yield Phase("reading")
+        messages = prompt(entry)
+        params = await _params(entry, backend, messages)
+        tokens: tuple[int, int] | None = None
+        finish = ""
+        async with aclosing(_timed(backend.stream(entry, messages, params), entry)) as deltas:
+            async for delta in deltas:
+                if delta.text:
+                    yield Piece(delta.text)
+                finish = delta.finish or finish
+                tokens = delta.tokens or tokens
+        yield Done(entry.name, finish, tokens)
+
+
+async def _params(entry: Entry, backend: Backend, messages: Messages) -> Params:
+    """How much may be written: the model's own limit, or what its context leaves."""
+    count = await backend.count(entry, messages)
+    room = entry.context - (count if count is not None else sum(estimate(m["content"]) for m in messages)) - 8
+    if room < 16 and count is not None:
+        raise Unfit(
+            f"{entry.name} reads {entry.context:,} tokens, and this conversation has {count:,}.", "Shorten the message, or start a new chat."
+        )
+    return Params(max_tokens=max(16, min(entry.max_output, room)), temperature=entry.temperature)
+
+
+async def _timed(stream: AsyncIterator[Delta], entry: Entry) -> AsyncGenerator[Delta, None]:
+    """The stream under the model's deadlines. Raises TimedOut that says which one passed."""
+    limits, ends, first = entry.limits, time.monotonic() + entry.limits.total_s, True
+    try:
+        while True:
+            allowance = limits.first_token_s if first else limits.between_s
+            left = min(allowance, ends - time.monotonic())
+            try:
+                async with asyncio.timeout(max(left, 0.0)):
+                    delta = await anext(stream)
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                raise TimedOut(f"{entry.name} {_late(first, left < allowance, limits.total_s, allowance)}.", "Try again, or choose another model.") from None
+            first = first and not delta.text
+            yield delta
+    finally:
+        if isinstance(stream, AsyncGenerator):
+            await stream.aclose()
+
+
+def _late(first: bool, total: bool, total_s: float, allowance: float) -> str:
+    if total:
+        return f"was not done after {total_s:g} s"
+    return f"gave no first token within {allowance:g} s" if first else f"fell silent for {allowance:g} s in the middle of its answer"
+
+
+def estimate(text: str) -> int:
+    """Tokens when nobody can count: about 3.6 characters each in English prose and code."""
+    return int(len(text) / 3.6) + 1
