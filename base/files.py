@@ -29,8 +29,8 @@ def write_atomic(path: Path, content: str | bytes, *, private: bool = False) -> 
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o600 if private else 0o644)
-        os.replace(temporary, path)
+        Path(temporary).chmod(0o600 if private else 0o644)
+        Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
@@ -47,7 +47,7 @@ def staged(folder: Path) -> Iterator[Path]:
         yield stage
         if folder.exists():
             shutil.rmtree(folder)
-        os.replace(stage, folder)
+        stage.replace(folder)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
 

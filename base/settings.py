@@ -101,4 +101,6 @@ def _cast(kind: str, value: object, where: str) -> object:
             return {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}[text.lower()]
         return {"int": int, "float": float, "str": str}[kind](text)
     except (KeyError, ValueError):
-        raise SettingsError(f"{where} should be of kind {kind}, and is '{text[:40]}'.", "Correct it, or remove it for the default.") from None
+        raise SettingsError(
+            f"{where} should be of kind {kind}, and is '{text[:40]}'.", "Correct it, or remove it for the default."
+        ) from None
