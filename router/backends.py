@@ -18,7 +18,7 @@ import openai
 from base.errors import BackendError, CutShort, Refused, TimedOut, Unfit, Unreachable
 from router.catalog import Catalog, Entry, Place
 from router.choose import ABSENT
-from router.queues import Queue
+from router.queues import Line
 
 Messages = Sequence[Mapping[str, str]]
 
@@ -203,7 +203,7 @@ class Backends:
         self._runtime = runtime
         self._fake = fake
         self._open: dict[Place, Backend] = {}
-        self._queues: dict[tuple[str, int, int], Queue] = {}
+        self._lines: dict[tuple[str, int, int], Line] = {}
 
     def of(self, catalog: Catalog, entry: Entry) -> Backend:
         """The place that runs the model."""
@@ -222,12 +222,12 @@ class Backends:
             return Scripted(place, FakeTransport(demo_script()))
         return InProcess(place, self._runtime) if place.kind == "foundry" else Backend(place)
 
-    def queue(self, entry: Entry) -> Queue:
+    def queue(self, entry: Entry) -> Line:
         """The model's queue; new limits in a reloaded catalog make a new one."""
         key = (entry.name, entry.limits.concurrent, entry.limits.waiting)
-        if key not in self._queues:
-            self._queues[key] = Queue(*key)
-        return self._queues[key]
+        if key not in self._lines:
+            self._lines[key] = Line(*key)
+        return self._lines[key]
 
     def blocked(self, catalog: Catalog) -> dict[str, str]:
         """Model → why it cannot be used now, for those that cannot. Asks nobody."""
@@ -268,7 +268,7 @@ def _first_listed(names: Sequence[str], listed: Sequence[str]) -> str:
 
 
 def _status(where: str, status: int, reason: str, place: Place) -> BackendError:
-    said = f" It says: {reason}" if reason else ""
+    said = f" It says: {reason.rstrip('.')}." if reason else ""
     if status in (401, 403):
         return Refused(f"{where} does not accept the key.", f"Check {place.key_env or 'its access rules'}.")
     if status == 404:

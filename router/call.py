@@ -107,8 +107,8 @@ async def run(route: Route, prompt: Prompt, catalog: Catalog, backends: Backends
 async def _attempt(entry: Entry, prompt: Prompt, catalog: Catalog, backends: Backends) -> AsyncGenerator[Sign, None]:
     """One model: its queue, its weights, its stream under its deadlines."""
     backend, queue = backends.of(catalog, entry), backends.queue(entry)
-    if queue.full:
-        yield Phase("queued", queue.ahead + entry.limits.concurrent)
+    if queue.ahead:
+        yield Phase("queued", queue.ahead)
     async with queue.place():
         if not backend.is_loaded(entry):
             yield Phase("loading")
@@ -133,7 +133,8 @@ async def _params(entry: Entry, backend: Backend, messages: Messages) -> Params:
     room = entry.context - (count if count is not None else sum(estimate(m["content"]) for m in messages)) - 8
     if room < 16 and count is not None:
         raise Unfit(
-            f"{entry.name} reads {entry.context:,} tokens, and this conversation has {count:,}.", "Shorten the message, or start a new chat."
+            f"{entry.name} reads {entry.context:,} tokens, and this conversation has {count:,}.",
+            "Shorten the message, or start a new chat.",
         )
     return Params(max_tokens=max(16, min(entry.max_output, room)), temperature=entry.temperature)
 
@@ -151,7 +152,9 @@ async def _timed(stream: AsyncIterator[Delta], entry: Entry) -> AsyncGenerator[D
             except StopAsyncIteration:
                 return
             except TimeoutError:
-                raise TimedOut(f"{entry.name} {_late(first, left < allowance, limits.total_s, allowance)}.", "Try again, or choose another model.") from None
+                raise TimedOut(
+                    f"{entry.name} {_late(first, left < allowance, limits.total_s, allowance)}.", "Try again, or choose another model."
+                ) from None
             first = first and not delta.text
             yield delta
     finally:

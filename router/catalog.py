@@ -121,7 +121,9 @@ def read_catalog(path: Path, over: Catalog | None = None) -> Catalog:
     for name, body in written.get(Located("models", 0), {}).items():
         entry = _build(Entry, name, body, path.name)
         if entry.place not in places:
-            raise SettingsError(f"{path.name}, line {name.line}: '{name}' runs at '{entry.place}', which is no place.", f"Known: {', '.join(places)}.")
+            raise SettingsError(
+                f"{path.name}, line {name.line}: '{name}' runs at '{entry.place}', which is no place.", f"Known: {', '.join(places)}."
+            )
         models[str(name)] = entry
     if not models:
         raise SettingsError(f"{path.name} names no model.", _REMEDY)

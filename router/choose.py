@@ -102,7 +102,9 @@ def _sift(catalog: Catalog, intent: str, ranked: list[tuple[Entry, str]], blocke
         (passed if against else usable).append(Candidate(entry.name, place, against or why, entry.starter))
     if not usable:
         listed = "; ".join(f"{c.model}: {c.reason}" for c in passed) or "the catalog declares none"
-        raise RoutingError(f"No model can take this message ({listed}).", "Shorten the message, or run 'relay models' to see and add models.")
+        raise RoutingError(
+            f"No model can take this message ({listed}).", "Shorten the message, or run 'relay models' to see and add models."
+        )
     return Route(intent, tuple(usable), tuple(passed), _notice(usable[0], passed))
 
 

@@ -79,7 +79,9 @@ class FakeTransport(httpx2.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """One request, answered by the first rule that matches."""
         if request.url.path.endswith("/models"):
-            return httpx2.Response(200, json={"object": "list", "data": [{"id": "fake", "object": "model", "created": 0, "owned_by": "relay"}]})
+            return httpx2.Response(
+                200, json={"object": "list", "data": [{"id": "fake", "object": "model", "created": 0, "owned_by": "relay"}]}
+            )
         body = json.loads(await request.aread())
         self.seen.append(body)
         text = next((m["content"] for m in reversed(body["messages"]) if m["role"] == "user"), "")
@@ -92,7 +94,9 @@ class FakeTransport(httpx2.AsyncBaseTransport):
             return httpx2.Response(200, headers={"content-type": "text/event-stream"}, stream=_Stream(_events(words, rule, body)))
         message = {"role": "assistant", "content": "".join(words)}
         usage = _usage(body, len(words))
-        return httpx2.Response(200, json=_shell(body, "chat.completion", [{"index": 0, "message": message, "finish_reason": "stop"}], usage))
+        return httpx2.Response(
+            200, json=_shell(body, "chat.completion", [{"index": 0, "message": message, "finish_reason": "stop"}], usage)
+        )
 
     def _rule(self, text: str, model: str) -> Reply:
         for rule in self._script:

@@ -55,7 +55,7 @@ def written(tmp_path: Path, text: str) -> Path:
     ],
 )
 def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, wrong: str, said: str) -> None:
-    with pytest.raises(SettingsError, match=".") as caught:
+    with pytest.raises(SettingsError) as caught:
         read_catalog(written(tmp_path, wrong))
     assert said in str(caught.value)
 

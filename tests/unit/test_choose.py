@@ -20,7 +20,13 @@ def catalog(tmp_path: Path) -> Catalog:
 
 @pytest.mark.parametrize(
     ("intent", "first"),
-    [("code", "deepseek-coder-1.3b"), ("summarize", "phi-4-mini"), ("classification", "qwen2.5-0.5b"), ("general", "phi-4-mini"), ("poetry", "phi-4-mini")],
+    [
+        ("code", "deepseek-coder-1.3b"),
+        ("summarize", "phi-4-mini"),
+        ("classification", "qwen2.5-0.5b"),
+        ("general", "phi-4-mini"),
+        ("poetry", "phi-4-mini"),
+    ],
 )
 def test_the_model_that_declares_it_goes_first_and_a_general_one_takes_the_rest(catalog: Catalog, intent: str, first: str) -> None:
     chosen = route(catalog, intent, {})

@@ -1,0 +1,139 @@
+"""open_assistant(settings): the one place that names every concrete class and ties the rooms together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import rag.owner
+from agents.answer import Conductor
+from agents.ledger import ledger
+from agents.routing import Router
+from base.errors import LibraryInUse
+from base.progress import Progress, silent
+from base.settings import Settings
+from rag.embed import NAME as EMBEDDER
+from rag.embed import Embedder
+from rag.library import DEMO, Library, Report
+from rag.owner import RemoteLibrary
+from rag.retrieve import Passage
+from router.backends import Backends
+from router.catalog import CatalogFile
+from router.fake import FakeTransport, read_script
+from router.intents import GENERAL, load_rules
+from router.weights import Local
+
+DEMO_SCOPE = "shared"
+"""The demo handbook stands among everyone's documents."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A model as a picker shows it."""
+
+    name: str
+    about: str
+    usable: bool
+    reason: str
+    starter: bool
+
+
+class Assistant:
+    """Everything a face needs: answers, the models, the library. One for a process."""
+
+    def __init__(self, settings: Settings, router: Router, local: Local, library: Library | RemoteLibrary) -> None:
+        self.settings, self.library = settings, library
+        self._router, self._local = router, local
+        self.answer = ledger(Conductor(settings, router, library).answer, settings.traces, settings.trace_text)
+
+    def models(self) -> tuple[ModelInfo, ...]:
+        """Every model of the catalog, and why it cannot be used now."""
+        catalog = self._router.current()
+        blocked = self._router.backends.blocked(catalog)
+        return tuple(ModelInfo(e.name, e.about, e.name not in blocked, blocked.get(e.name, ""), e.starter) for e in catalog.models.values())
+
+    def catalog_error(self) -> str:
+        """Why the newest catalog file is not in use; '' when it is."""
+        self._router.current()
+        return str(self._router.catalogs.error or "")
+
+    async def ready(self, progress: Progress = silent) -> None:
+        """Warm the model that will answer first, if it runs in this process."""
+        catalog = self._router.current()
+        first = catalog.models[self._router.route(catalog, GENERAL, "").model]
+        if catalog.place(first).kind == "foundry" and not self.settings.fake:
+            progress(f"Warming {first.name}")
+            await self._local.warm(first)
+
+    async def add_files(self, files: Sequence[tuple[Path, str]], scope: str, progress: Progress = silent) -> Report:
+        """Files into a collection; pairs of a path on disk and the name to show."""
+        return await self.library.ingest([path for path, _ in files], scope, progress, [name for _, name in files])
+
+    async def forget(self, scope: str) -> None:
+        """Drop a collection, such as a chat's uploads."""
+        await self.library.remove_scope(scope)
+
+    async def passage(self, passage_id: str) -> Passage:
+        """One passage, for whoever wants to read it again."""
+        return await self.library.passage(passage_id)
+
+    @property
+    def library_app(self) -> Any:
+        """The ASGI app that takes work from the command line."""
+        assert isinstance(self.library, Library), "only the owner serves the library"
+        return rag.owner.serve(self.library)
+
+    async def close(self) -> None:
+        """Let go of the library and the connections."""
+        await self.library.close()
+        await self._router.backends.close()
+
+
+def open_router(settings: Settings) -> Router:
+    """Routing alone: starts no model and opens no library."""
+    return _router(settings)[0]
+
+
+def _router(settings: Settings) -> tuple[Router, Local]:
+    local = Local(settings.home, settings.models)
+    fake = FakeTransport(read_script(Path(settings.fake).expanduser())) if settings.fake else None
+    return Router(settings, CatalogFile(settings.home, settings.catalog), load_rules(), Backends(local, fake)), local
+
+
+def open_local(settings: Settings) -> tuple[CatalogFile, Local]:
+    """The catalog and the models of this machine, for `relay models`."""
+    return CatalogFile(settings.home, settings.catalog), Local(settings.home, settings.models)
+
+
+async def open_knowledge(settings: Settings) -> Library | RemoteLibrary:
+    """The library with its demo handbook, or the chat that owns it."""
+    library = await rag.owner.open_library(settings, lambda: Embedder.load(settings.models / EMBEDDER))
+    if isinstance(library, Library):
+        await _keep_demo(library, settings.demo)
+    return library
+
+
+async def _keep_demo(library: Library, wanted: bool) -> None:
+    """The demo is there when the user wants it, and gone when not. Unchanged, it costs some file hashes."""
+    if wanted:
+        await library.ingest([DEMO], DEMO_SCOPE)
+    elif await library.documents(DEMO_SCOPE):
+        await library.remove_scope(DEMO_SCOPE)
+
+
+async def open_assistant(settings: Settings, owner: bool = False, announce_url: str = "") -> Assistant:
+    """Open everything. An `owner` must own the library, and serves it at `announce_url` for the user's other processes."""
+    router, local = _router(settings)
+    library = await open_knowledge(settings)
+    if isinstance(library, Library):
+        if announce_url:
+            rag.owner.announce(library, announce_url)
+    elif owner:
+        await library.close()
+        raise LibraryInUse("A chat of yours already runs on this library.", "Use that one, or set RELAY_HOME to another folder.")
+    return Assistant(settings, router, local, library)
+
+
+__all__ = ["Assistant", "ModelInfo", "Report", "open_assistant", "open_knowledge", "open_local", "open_router"]

@@ -1,0 +1,244 @@
+"""A Turn goes in; a stream of these frozen events comes out. Values only: no I/O, no SDK, no page.
+
+The stream's contract, which every consumer may rely on:
+- IntentFound, RouteChosen, then Grounded when the turn wants knowledge, then steps, then exactly one last event:
+  Answered, Stopped or Failed.
+- A step is StepStarted, any Waiting, Token…, and StepDone. Steps may run in parallel: every event names its step.
+- A Token with `final` belongs to the answer for good; one without belongs to a draft. Whether a draft becomes the
+  answer is known when it ends: Promoted says so, and why.
+- FellBack is sideways (a call failed before its first token, the next model takes it); Escalated is upward (a weak
+  or weighty draft goes to a larger model). After a final Token nothing restarts silently.
+- The totals in Answered, Stopped and Failed are exactly the sums of the StepDone events before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Literal
+
+from rag.cite import Citation
+from rag.retrieve import Passage
+from router.choose import Route
+from router.intents import Intent
+
+Knowledge = Literal["auto", "docs", "off"]
+Effort = Literal["auto", "draft", "refine"]
+Role = Literal["answer", "draft", "refine"]
+Counted = Literal["provider", "estimated"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of the conversation so far."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Control:
+    """How the page speaks back while an answer runs."""
+
+    def __init__(self) -> None:
+        self.keep = asyncio.Event()
+        """Set to keep the draft and stop the refinement."""
+        self.stop = asyncio.Event()
+        """Set to stop the answer where it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What the user asked, and how they want it answered."""
+
+    text: str
+    history: tuple[Message, ...] = ()
+    model: str = "auto"
+    knowledge: Knowledge = "auto"
+    effort: Effort = "auto"
+    scopes: tuple[str, ...] = ("shared",)
+    """Which collections may be searched: 'shared', and 'chat:<id>' for the uploads of one chat."""
+    attached: tuple[str, ...] = ()
+    """Document ids that came with this very message."""
+    user: str = "local"
+    id: str = ""
+    control: Control = field(default_factory=Control, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class IntentFound:
+    """What the message wants; `intent` carries stage, confidence, runner-up and evidence."""
+
+    intent: Intent
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class RouteChosen:
+    """Which models may answer, in order, each with its reason; `route.passed_over` holds the others with theirs."""
+
+    route: Route
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Grounded:
+    """The passages the models will see, numbered from 1 in this order; empty when nothing stood above the floor."""
+
+    passages: tuple[Passage, ...]
+    left_out: int
+    best: float
+    """The highest cosine similarity found, whether or not it stood above the floor."""
+    floor: float
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted:
+    """A model is about to be asked. A fallback inside the step keeps the step's name."""
+
+    step: str
+    role: Role
+    model: str
+    backend: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Why there is no token yet."""
+
+    step: str
+    phase: Literal["queued", "loading", "reading"]
+    ahead: int = 0
+    """In a queue: how many requests come first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """Some text of a step, as it comes."""
+
+    step: str
+    text: str
+    final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StepDone:
+    """A step's figures. Times in milliseconds; `ttft_ms` counts from the step's start; `cost` is notional dollars."""
+
+    step: str
+    role: Role
+    model: str
+    backend: str
+    ttft_ms: float | None
+    ms: float
+    tokens_in: int
+    tokens_out: int
+    tokens_per_s: float | None
+    """Output tokens after the first, over the time after the first."""
+    cost: float
+    counted: Counted
+    cached: bool = False
+    finish: str = "stop"
+    """stop, length, cancelled or error."""
+
+
+@dataclass(frozen=True, slots=True)
+class FellBack:
+    """Sideways: `model` failed before its first token, `to` takes the step."""
+
+    step: str
+    model: str
+    to: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Escalated:
+    """Upward: the draft of `model` goes to `to`, for these reasons."""
+
+    step: str
+    model: str
+    to: str
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Promoted:
+    """The draft of `step` is the answer. `kept` says why no refinement replaced it; '' when none was called for."""
+
+    step: str
+    text: str
+    kept: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums over the turn's StepDone events; `ms` is the turn's wall time, `ttft_ms` its first token of any kind."""
+
+    steps: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost: float = 0.0
+    ms: float = 0.0
+    ttft_ms: float | None = None
+    models: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The end: the whole text, its citations, and what it took."""
+
+    text: str
+    citations: tuple[Citation, ...]
+    totals: Totals
+    model: str = ""
+    """Who wrote it; '' when no model was asked."""
+    notice: str = ""
+    """A sentence for the user beside the answer, such as that a starter stood in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The end: the user stopped it. `text` is what had been written of the answer or the draft."""
+
+    text: str
+    totals: Totals
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The end: what happened and what to do, safe to show. `text` is what had been written."""
+
+    error: str
+    remedy: str
+    text: str
+    totals: Totals
+    kind: str = "RelayError"
+
+
+Event = (
+    IntentFound
+    | RouteChosen
+    | Grounded
+    | StepStarted
+    | Waiting
+    | Token
+    | StepDone
+    | FellBack
+    | Escalated
+    | Promoted
+    | Answered
+    | Stopped
+    | Failed
+)
+Last = (Answered, Stopped, Failed)
+Answer = Callable[[Turn], AsyncIterator[Event]]
+
+
+def plain(value: Any) -> Any:
+    """An event as JSON-ready values: its class's name as `type`, then its fields."""
+    if is_dataclass(value):
+        body = {item.name: plain(getattr(value, item.name)) for item in fields(value)}
+        return {"type": type(value).__name__, **body} if isinstance(value, Event) else body
+    return [plain(item) for item in value] if isinstance(value, tuple | list) else value

@@ -1,0 +1,63 @@
+"""Wraps an Answer: each event once, as a JSON line in the trace. Has the shape of an Answer itself; changes nothing.
+
+Message texts stay out unless the user turns them on; keys and documents' texts never go in.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from agents.events import Answer, Event, Token, Turn, Waiting, plain
+
+SCHEMA = 1
+TEXTS = ("text", "kept", "quote", "before", "after", "evidence")
+"""Fields that may repeat what people or documents said."""
+
+
+def ledger(answer: Answer, folder: Path, texts: bool = False) -> Answer:
+    """`answer`, recorded into `folder`, a file a day."""
+
+    async def recorded(turn: Turn) -> AsyncIterator[Event]:
+        turn = turn if turn.id else replace(turn, id=uuid.uuid4().hex)
+        began = time.monotonic()
+        async with aclosing(answer(turn)) as events:  # type: ignore[type-var]
+            async for event in events:
+                if not isinstance(event, Token | Waiting):
+                    _write(folder, _line(turn, event, time.monotonic() - began, texts))
+                yield event
+
+    return recorded
+
+
+def _line(turn: Turn, event: Event, at_s: float, texts: bool) -> dict[str, Any]:
+    body = plain(event)
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return {"schema": SCHEMA, "turn": turn.id, "time": now, "at_ms": round(at_s * 1e3, 2), **(body if texts else _bare(body))}
+
+
+def _bare(value: Any) -> Any:
+    """The value without texts."""
+    if isinstance(value, dict):
+        return {key: _bare(item) for key, item in value.items() if key not in TEXTS}
+    return [_bare(item) for item in value] if isinstance(value, list) else value
+
+
+def _write(folder: Path, line: dict[str, Any]) -> None:
+    """Append one line; a full disk must not take the answer with it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{datetime.now(UTC):%Y-%m-%d}.jsonl"
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(handle, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    except OSError:
+        return

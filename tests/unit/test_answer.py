@@ -1,0 +1,206 @@
+"""The conductor and its driver, once, against the shipped fake: the stream's contract, fallback, escalation, stop, keep."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from agents.answer import Conductor
+from agents.events import (
+    Answered,
+    Escalated,
+    Event,
+    Failed,
+    FellBack,
+    Grounded,
+    IntentFound,
+    Promoted,
+    RouteChosen,
+    StepDone,
+    StepStarted,
+    Stopped,
+    Token,
+    Turn,
+    Waiting,
+    plain,
+)
+from agents.routing import Router
+from base.settings import load_settings
+from rag.retrieve import Found, Passage
+from router.backends import Backends
+from router.catalog import CatalogFile, Entry
+from router.fake import FakeTransport, parse_script
+from router.intents import load_rules
+
+
+class NoRuntime:
+    """A machine with no model of its own: the fake takes every place."""
+
+    def folder(self, entry: Entry) -> Path | None:
+        return None
+
+
+class EmptyShelf:
+    """A library with nothing in it."""
+
+    async def search(self, query: str, scopes: tuple[str, ...], floor: float, limit: int) -> Found:
+        return Found((), 0.1, 0.0, 0)
+
+    async def opening(self, documents: tuple[str, ...], limit: int) -> tuple[Passage, ...]:
+        return ()
+
+
+class Desk:
+    """A conductor on a script, and what it was asked."""
+
+    def __init__(self, script: str) -> None:
+        self.fake = FakeTransport(parse_script(script))
+        settings = load_settings({"RELAY_HOME": "/nonexistent"})
+        runtime: Any = NoRuntime()
+        self.router = Router(settings, CatalogFile(settings.home), load_rules(), Backends(runtime, self.fake))
+        self.conductor = Conductor(settings, self.router, EmptyShelf())
+
+    async def events(self, turn: Turn, react: Callable[[Event, Turn], None] = lambda _e, _t: None) -> list[Event]:
+        seen: list[Event] = []
+        stream: AsyncIterator[Event] = self.conductor.answer(turn)
+        async with aclosing(stream) as events:  # type: ignore[type-var]
+            async for event in events:
+                seen.append(event)
+                react(event, turn)
+        await self.router.backends.close()
+        return seen
+
+
+T = TypeVar("T")
+
+
+def only(kind: type[T], events: list[Event]) -> list[T]:
+    return [event for event in events if isinstance(event, kind)]
+
+
+LONG = "word " * 130
+
+
+async def test_the_streams_contract_on_a_refined_answer() -> None:
+    desk = Desk(f"replies:\n  - {{when: 'Draft:', say: 'Refined.'}}\n  - {{say: '{LONG}'}}")
+    events = await desk.events(Turn("Tell me everything"))
+    kinds = [type(event) for event in events if not isinstance(event, Token | Waiting)]
+    assert kinds == [IntentFound, RouteChosen, Grounded, StepStarted, StepDone, Escalated, StepStarted, StepDone, Answered]
+    assert "".join(t.text for t in only(Token, events) if t.final) == "Refined."
+    up = only(Escalated, events)[0]
+    assert (up.model, up.to) == ("phi-4-mini", "gpt-oss-20b") and "long" in up.reasons[0]
+    steps, totals = only(StepDone, events), only(Answered, events)[0].totals
+    assert totals.tokens_in == sum(s.tokens_in for s in steps) and totals.tokens_out == sum(s.tokens_out for s in steps)
+    assert totals.cost == sum(s.cost for s in steps) > 0 and totals.models == ("phi-4-mini", "gpt-oss-20b")
+    promised = {"type", "step", "role", "model", "backend", "ttft_ms", "ms", "tokens_in", "tokens_out", "tokens_per_s", "cost", "counted"}
+    assert promised <= set(plain(steps[0])) and steps[0].counted == "provider"
+
+
+async def test_a_failure_before_the_first_token_falls_back_sideways_and_the_failed_model_rests() -> None:
+    desk = Desk("replies:\n  - {model: phi, fail: refused}\n  - {say: 'Hello from {text}'}")
+    events = await desk.events(Turn("here"))
+    fell = only(FellBack, events)[0]
+    assert (fell.model, fell.to) == ("phi-4-mini", "smollm2-starter") and "cannot be reached" in fell.reason
+    assert only(StepDone, events)[0].model == "smollm2-starter" and not only(Escalated, events)
+    route = only(RouteChosen, await desk.events(Turn("again")))[0].route
+    assert route.passed_over[0].model == "phi-4-mini" and "cooling down" in route.passed_over[0].reason
+
+
+@pytest.mark.parametrize("fault", ["cut", "html", "500", "401", "404", "400", "429", "refused"])
+async def test_when_every_model_fails_the_answer_is_one_sentence_and_no_success(fault: str) -> None:
+    events = await Desk(f"replies:\n  - {{fail: '{fault}', say: 'one two three four'}}").events(Turn("Hi"))
+    last = events[-1]
+    assert isinstance(last, Failed) and last.error.endswith(".") and last.remedy
+    assert len(only(Failed, events)) == 1 and not only(Answered, events)
+    assert last.totals.steps == len(only(StepDone, events)) == 1 and only(StepDone, events)[0].finish == "error"
+    assert (last.text == "one two ") == (fault == "cut"), "what had been written is kept"
+    assert bool(only(FellBack, events)) == (fault != "cut"), "after a token nothing restarts"
+
+
+async def test_stop_in_the_middle_keeps_what_was_written() -> None:
+    def stop(event: Event, turn: Turn) -> None:
+        if isinstance(event, Token):
+            turn.control.stop.set()
+
+    events = await Desk("replies:\n  - {say: 'a b c d e f', token_s: 0.05}").events(Turn("Hi"), stop)
+    last = events[-1]
+    assert isinstance(last, Stopped) and last.text.startswith("a ") and "f" not in last.text
+    assert only(StepDone, events)[0].finish == "cancelled" and last.totals.steps == 1
+
+
+async def test_stop_is_heard_while_a_model_is_silent() -> None:
+    def stop(event: Event, turn: Turn) -> None:
+        if isinstance(event, Waiting):
+            turn.control.stop.set()
+
+    async with asyncio.timeout(2):
+        events = await Desk("replies:\n  - {fail: silent}").events(Turn("Hi"), stop)
+    assert isinstance(events[-1], Stopped)
+
+
+async def test_keeping_the_draft_stops_the_refinement() -> None:
+    def keep(event: Event, turn: Turn) -> None:
+        if isinstance(event, Token) and event.final:
+            turn.control.keep.set()
+
+    desk = Desk("replies:\n  - {when: 'Draft:', say: 'r e f i n e d', token_s: 0.05}\n  - {say: 'The draft.'}")
+    events = await desk.events(Turn("Is this a security problem?"), keep)
+    promoted, last = only(Promoted, events)[0], events[-1]
+    assert promoted.kept == "You kept the draft." and isinstance(last, Answered)
+    assert last.text == "The draft." and last.totals.steps == 2 and last.model == "phi-4-mini"
+
+
+async def test_a_failing_refinement_leaves_the_draft_and_says_why() -> None:
+    desk = Desk("replies:\n  - {when: 'Draft:', fail: '500'}\n  - {say: 'The draft.'}")
+    events = await desk.events(Turn("Is this a security problem?"))
+    assert isinstance(events[-1], Answered) and events[-1].text == "The draft."
+    assert "the draft stands" in only(Promoted, events)[0].kept
+
+
+async def test_docs_only_with_nothing_found_asks_no_model() -> None:
+    desk = Desk("replies:\n  - {say: 'never'}")
+    events = await desk.events(Turn("What is love?", knowledge="docs"))
+    assert [type(event) for event in events] == [IntentFound, RouteChosen, Grounded, Answered]
+    assert isinstance(events[-1], Answered) and events[-1].text == "The documents do not say." and not desk.fake.seen
+
+
+@pytest.mark.parametrize(
+    ("effort", "model", "roles"),
+    [("draft", "auto", ["answer"]), ("refine", "auto", ["draft", "refine"]), ("auto", "gpt-oss-20b", ["answer"])],
+)
+async def test_effort_and_a_pinned_model_choose_the_recipe(effort: Any, model: str, roles: list[str]) -> None:
+    events = await Desk("replies:\n  - {say: 'ok'}").events(Turn("Hi", effort=effort, model=model))
+    assert [step.role for step in only(StepDone, events)] == roles
+
+
+async def test_closing_the_stream_early_leaves_no_task_behind() -> None:
+    desk = Desk("replies:\n  - {say: 'a b c d', token_s: 0.2}")
+    before = asyncio.all_tasks()
+    stream: Any = desk.conductor.answer(Turn("Hi"))
+    async for event in stream:
+        if isinstance(event, Token):
+            break
+    await stream.aclose()
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
+    assert not desk.router.backends.queue(desk.router.current().models["phi-4-mini"]).ahead, "its place in the queue is free"
+
+
+async def test_an_unknown_pinned_model_is_a_clear_failure() -> None:
+    last = (await Desk("replies: []").events(Turn("Hi", model="gpt-99")))[-1]
+    assert isinstance(last, Failed) and "gpt-99" in last.error and "phi-4-mini" in last.remedy
+
+
+async def test_the_same_two_exchanges_of_history_reach_the_model_and_old_ones_are_dropped_whole() -> None:
+    from agents.events import Message
+
+    desk = Desk("replies:\n  - {say: 'ok'}")
+    old = tuple(Message("user" if i % 2 == 0 else "assistant", f"m{i} " + "x" * 20_000 * (i < 8)) for i in range(12))
+    await desk.events(Turn("now", history=old))
+    sent = [m["content"].split()[0] for m in desk.fake.seen[0]["messages"]]
+    assert sent[1:] == ["m8", "m9", "m10", "m11", "now"] or sent[1:] == ["m6", "m7", "m8", "m9", "m10", "m11", "now"]
