@@ -121,16 +121,7 @@ class Backend:
         body: list[Any] = [dict(message) for message in messages]
         finished = False
         try:
-            stream = await self.client.chat.completions.create(
-                model=name,
-                messages=body,
-                stream=True,
-                stream_options={"include_usage": True},
-                max_tokens=params.max_tokens,
-                temperature=params.temperature,
-                seed=params.seed,
-            )
-            async with stream:
+            async with await self._ask(name, body, params) as stream:
                 async for chunk in stream:
                     delta = _delta(chunk)
                     finished = finished or bool(delta.finish)
@@ -139,6 +130,27 @@ class Backend:
             raise self._said(entry, error) from error
         if not finished:
             raise CutShort(f"{entry.name} stopped in the middle of its answer.", "Send the message again.")
+
+    async def _ask(self, name: str, body: list[Any], params: Params) -> openai.AsyncStream[Any]:
+        """The stream, open. A server that closed a kept connection in that very moment answered nothing, so it is asked again."""
+
+        async def ask() -> openai.AsyncStream[Any]:
+            return await self.client.chat.completions.create(
+                model=name,
+                messages=body,
+                stream=True,
+                stream_options={"include_usage": True},
+                max_tokens=params.max_tokens,
+                temperature=params.temperature,
+                seed=params.seed,
+            )
+
+        try:
+            return await ask()
+        except openai.APIConnectionError as error:
+            if not isinstance(error.__cause__, httpx2.RemoteProtocolError):
+                raise
+            return await ask()
 
     def _said(self, entry: Entry, error: Exception) -> BackendError:
         """The SDK's error in Relay's own words; never the key, never a whole body."""

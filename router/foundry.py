@@ -182,7 +182,9 @@ class Foundry:
             raise FetchError(what, "Start it again; what has arrived is kept.") from None
 
     def _line(self, weights: Weights) -> Line:
-        return self._state.lines.setdefault(weights.name, Line(weights.name, weights.concurrent, weights.waiting))
+        line = self._state.lines.setdefault(weights.name, Line(weights.name, weights.concurrent, weights.waiting))
+        line.concurrent, line.room = weights.concurrent, weights.waiting  # a reloaded catalog may say otherwise
+        return line
 
     def _model(self, name: str) -> Any:
         if (model := self._state.models.get(name)) is None:

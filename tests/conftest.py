@@ -4,27 +4,61 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from base.progress import silent
+from base.settings import Settings
+from rag import embed
+from router import starter
+
+CACHE = os.environ.get("RELAY_TEST_CACHE", "")
 LOCAL = ("127.0.0.1", "::1", "localhost")
 
 
 @pytest.fixture(scope="session")
-def prepared_models(request: pytest.FixtureRequest) -> Path:
-    """Starters and embedder, made on the first run (the one fetch), then kept in pytest's own cache folder."""
-    import asyncio
-
-    from agents.setup import prepare
-    from base.settings import load_settings
-
-    folder = Path(os.environ.get("RELAY_TEST_MODELS") or request.config.cache.mkdir("relay") / "models")  # type: ignore[union-attr]
-    home = folder.parent
-    asyncio.run(prepare(load_settings({"RELAY_HOME": str(home), "RELAY_MODELS_DIR": str(folder)})))
+def cached(request: pytest.FixtureRequest) -> Path:
+    """Where what is expensive to make is kept between runs: pytest's own cache folder, or RELAY_TEST_CACHE."""
+    folder = Path(CACHE or request.config.cache.mkdir("relay"))  # type: ignore[union-attr]
+    folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def gguf(cached: Path) -> Path:
+    """The starter's weights as they are fetched, once: the tests' only way to the network."""
+    kept = cached / "starter.gguf"
+    if not kept.is_file():
+        with tempfile.TemporaryDirectory(dir=cached) as work:
+            starter.obtain(Settings(cached), Path(work), silent).replace(kept)
+    return kept
+
+
+@pytest.fixture(scope="session")
+def prepared_models(cached: Path, gguf: Path) -> Path:
+    """Starters and embedder, made on the first run."""
+    settings = Settings(cached, starter_file=str(gguf), offline=True)
+    starter.prepare(settings)
+    embed.prepare(settings.models)
+    return settings.models
+
+
+@pytest.fixture(scope="session")
+def llama_server(gguf: Path) -> Iterator[str]:
+    """The address of a real llama.cpp server on the starter's weights, in its own process."""
+    script = Path(__file__).parent / "contract" / "llama_server.py"
+    quiet = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([sys.executable, str(script), str(gguf)], text=True, **quiet) as server:  # type: ignore[call-overload]
+        address = server.stdout.readline().strip()
+        assert address.startswith("http://127.0.0.1:"), "the llama.cpp server did not start"
+        yield address
+        server.kill()
 
 
 @pytest.fixture

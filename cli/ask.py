@@ -1,0 +1,107 @@
+"""`relay ask`: one question, its answer in the terminal, or its events as JSON lines."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from contextlib import aclosing
+
+from agents.assistant import open_assistant
+from agents.events import Answered, Event, Failed, Promoted, Stopped, Token, Turn, plain
+from agents.setup import prepare
+from base.settings import Settings, load_settings
+from cli.bars import bars
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument("text", help="the question; '-' reads it from standard input")
+    parser.add_argument("--model", default="auto", help="a model of the catalog (default: auto)")
+    parser.add_argument(
+        "--recipe", default="auto", choices=("auto", "draft", "refine", "direct", "draft_refine"), help="draft alone, or draft and refine"
+    )
+    parser.add_argument(
+        "--knowledge", default="auto", choices=("auto", "docs", "off"), help="use the library: when it helps, only it, or not at all"
+    )
+    parser.add_argument("--json", action="store_true", help="print the events as JSON lines, and nothing else")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Answer; 1 when it failed."""
+    return asyncio.run(_ask(options, load_settings()))
+
+
+async def _ask(options: argparse.Namespace, settings: Settings) -> int:
+    with bars() as progress:
+        await prepare(settings, progress)
+    text = sys.stdin.read() if options.text == "-" else options.text
+    effort = {"direct": "draft", "draft_refine": "refine"}.get(options.recipe, options.recipe)
+    turn = Turn(text, model=options.model, effort=effort, knowledge=options.knowledge)
+    show = _json if options.json else _Terminal().show
+    last: Event | None = None
+    assistant = await open_assistant(settings)
+    try:
+        async with aclosing(assistant.answer(turn)) as events:  # type: ignore[type-var]
+            async for event in events:
+                show(event)
+                last = event
+    finally:
+        await assistant.close()
+    return 1 if isinstance(last, Failed) else 0
+
+
+def _json(event: Event) -> None:
+    print(json.dumps(plain(event), ensure_ascii=False), flush=True)
+
+
+class _Terminal:
+    """The answer on standard output, what led to it on standard error."""
+
+    def __init__(self) -> None:
+        self._draft = False
+
+    def show(self, event: Event) -> None:
+        """Print one event, if a person needs it."""
+        if isinstance(event, Token):
+            self._token(event)
+        elif isinstance(event, Promoted):
+            self._say(f"\n— {event.kept}" if event.kept else "")
+        elif isinstance(event, Answered):
+            self._answered(event)
+        elif isinstance(event, Stopped | Failed):
+            self._say(f"\n{event.error} {event.remedy}" if isinstance(event, Failed) else "\nStopped.")
+        elif line := _LINES.get(type(event).__name__):
+            self._say(line.format(e=event))
+
+    def _token(self, event: Token) -> None:
+        if event.final and self._draft:
+            self._say("\n— refined:")
+        self._draft = not event.final
+        print(event.text, end="", flush=True)
+
+    def _answered(self, event: Answered) -> None:
+        print("" if event.totals.steps else event.text)
+        for cite in event.citations:
+            where = " › ".join(part for part in (cite.document, cite.heading, f"p. {cite.page}" if cite.page else "") if part)
+            self._say(f"[{cite.n}] {where}{' (found by Relay)' if cite.by == 'relay' else ''}")
+        if event.notice:
+            self._say(event.notice)
+        t = event.totals
+        if t.steps:
+            speed = f"{t.ttft_ms or 0:.0f} ms to the first token · {t.tokens_out} tokens · {t.ms / 1e3:.1f} s"
+            self._say(f"{', '.join(t.models)} · {speed} · ${t.cost:.6f}")
+
+    @staticmethod
+    def _say(text: str) -> None:
+        if text:
+            print(text, file=sys.stderr, flush=True)
+
+
+_LINES = {
+    "IntentFound": "Intent: {e.intent.name} ({e.intent.confidence:.2f}, {e.intent.stage})",
+    "RouteChosen": "Route: {e.route.model}: {e.route.reason}",
+    "FellBack": "{e.model} failed ({e.reason}) {e.to} takes it.",
+    "Escalated": "\n— {e.model} → {e.to}: {e.reasons[0]}",
+}
