@@ -50,6 +50,12 @@ def prepared_models(cached: Path, gguf: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def models(prepared_models: Path) -> Path:
+    """The prepared embedder's folder."""
+    return prepared_models / embed.NAME
+
+
+@pytest.fixture(scope="session")
 def llama_server(gguf: Path) -> Iterator[str]:
     """The address of a real llama.cpp server on the starter's weights, in its own process."""
     script = Path(__file__).parent / "contract" / "llama_server.py"

@@ -23,7 +23,11 @@ from router.weights import Local
 
 PARIS = [{"role": "system", "content": "You are a helpful AI assistant."}, {"role": "user", "content": "What is the capital of France?"}]
 STORY = [{"role": "user", "content": "Write a long story about a fox and a crow."}]
-SCRIPT = "replies:\n  - {when: France, say: 'The capital of France is Paris.'}\n  - {say: 'Once upon a time there was a fox who met a crow.', token_s: 0.05}"
+SCRIPT = """
+replies:
+  - {when: France, say: The capital of France is Paris.}
+  - {say: Once upon a time there was a fox who met a crow., token_s: 0.05}
+"""
 
 
 def entry(name: str) -> Entry:

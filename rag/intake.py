@@ -1,0 +1,229 @@
+"""Documents on their way in: read, cut, embed, stored in groups. Knows the indexes and the manifest, no search.
+
+The order of a change makes it safe against kill -9: new passages go into the indexes first (nobody sees them, the manifest
+does not know them), then one manifest transaction makes them true and the old ones untrue, then the old ones leave the
+indexes. What a crash leaves behind is found by counting at the next open and put right.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from base.errors import KnowledgeError, Unreadable
+from base.files import sha256
+from base.progress import Progress
+from rag.chunk import chunk
+from rag.document import Document
+from rag.manifest import DocumentInfo, Manifest, Stored, now
+from rag.read import Limits, Reader
+from rag.store import Row, Store
+from rag.walk import Candidate, Plan, plan
+
+PIPELINE = "1"
+"""Raise it when reading or chunking changes: documents made by another pipeline are made anew by the next ingest."""
+SCAN = "{name} holds no text that Relay can read: it may be a scan. Run text recognition (OCR) over it and add the result."
+NO_TEXT = "{name} holds no text beside its title or markup. Add a file with text in it."
+GROUP_PASSAGES = 64
+GROUP_FILES = 64
+
+Vectors = npt.NDArray[np.float32]
+
+
+class Embeds(Protocol):
+    """What the library needs of an embedder."""
+
+    name: str
+
+    def embed(self, texts: Sequence[str], /) -> Vectors:
+        """Unit vectors, float32 (n, d)."""
+        ...
+
+    def count(self, text: str, /) -> int:
+        """Tokens."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What an ingest did. Numbers are documents; `passages` are those made by this ingest."""
+
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    failed: tuple[tuple[str, str], ...] = ()
+    """(name, sentence)"""
+    no_text: tuple[tuple[str, str], ...] = ()
+    """(name, sentence) of files that were read and hold no text: scans. They are not counted as added."""
+    passages: int = 0
+    skipped: int = 0
+    """Files in a folder of a kind that Relay does not read."""
+    documents: tuple[str, ...] = ()
+    """Ids of the documents that are ready: added, changed and unchanged."""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Report:
+        """From the plain values of `asdict`."""
+        pairs = {name: tuple(map(tuple, data[name])) for name in ("failed", "no_text")}
+        return cls(**{**data, **pairs, "documents": tuple(data["documents"])})
+
+
+@dataclass(slots=True)
+class _Entry:
+    """A document on its way in."""
+
+    info: DocumentInfo
+    document: Document | None
+    fresh: bool
+    passages: list[Stored]
+    vectors: Vectors
+
+
+class Intake:
+    """One ingest, or one deletion. Searches go on meanwhile."""
+
+    def __init__(self, embedder: Embeds, store: Store, manifest: Manifest, limits: Limits) -> None:
+        self._embedder, self._store, self._manifest, self._limits = embedder, store, manifest, limits
+
+    async def run(self, paths: Sequence[Path], scope: str, progress: Progress, names: Sequence[str] | None, delete: bool) -> Report:
+        """See Library.ingest."""
+        known = await asyncio.to_thread(self._manifest.documents, scope)
+        work = await asyncio.to_thread(plan, paths, names, known)
+        report = Report(failed=work.failed, skipped=work.skipped)
+        with Reader(self._limits) as reader:
+            group: list[_Entry] = []
+            for at, candidate in enumerate(work.candidates):
+                progress(f"Reading {candidate.name}", at / len(work.candidates))
+                entry, report = await self._prepared(candidate, scope, reader, report)
+                group += [entry] if entry else []
+                if sum(len(one.passages) for one in group) >= GROUP_PASSAGES or len(group) >= GROUP_FILES:
+                    report, group = await self._committed(group, report), []
+            report = await self._committed(group, report)
+        return await self._swept(work, report, delete)
+
+    async def _swept(self, work: Plan, report: Report, delete: bool) -> Report:
+        if delete and work.gone:
+            await asyncio.to_thread(self.delete, work.gone)
+            report = replace(report, deleted=len(work.gone))
+        return report
+
+    async def _prepared(self, candidate: Candidate, scope: str, reader: Reader, report: Report) -> tuple[_Entry | None, Report]:
+        """Read and cut one file, unless it is unchanged."""
+        pipeline = f"{PIPELINE}/{self._embedder.name}"
+        try:
+            digest = await asyncio.to_thread(sha256, candidate.path)
+            size = candidate.path.stat().st_size
+        except OSError as error:
+            sentence = f"{candidate.name} cannot be opened ({type(error).__name__}). Check that it exists and that you may read it."
+            return None, replace(report, failed=(*report.failed, (candidate.name, sentence)))
+        known = await asyncio.to_thread(self._manifest.find, scope, candidate.source)
+        if known and (known.hash, known.pipeline) == (digest, pipeline):
+            return None, _unchanged(known, report)
+        info = DocumentInfo(
+            *(uuid.uuid4().hex, scope, candidate.source, candidate.name, digest, size, "", candidate.name, 0, "failed", ""),
+            *(known.added if known else now(), now(), pipeline),
+        )
+        if known:
+            # A link to the document outlives its change.
+            info = replace(info, id=known.id)
+        try:
+            document = await reader.read(candidate.path, candidate.name)
+        except Unreadable as error:
+            entry = _Entry(replace(info, error=str(error)), None, known is None, [], _none())
+            return entry, replace(report, failed=(*report.failed, (candidate.name, str(error))))
+        return await asyncio.to_thread(self._cut, info, document, known is None), report
+
+    def _cut(self, info: DocumentInfo, document: Document, fresh: bool) -> _Entry:
+        chunks = chunk(document, self._embedder.count)
+        state, error = ("ready", "") if chunks else ("no_text", (SCAN if document.kind == "pdf" else NO_TEXT).format(name=info.name))
+        info = replace(info, kind=document.kind, title=document.title, passages=len(chunks), state=state, error=error)
+        passages = [
+            Stored(0, info.id, info.title, info.scope, at, one.text, " › ".join(one.heading), one.page, one.lines, one.start, one.end)
+            for at, one in enumerate(chunks)
+        ]
+        return _Entry(info, document, fresh, passages, _none())
+
+    async def _committed(self, group: Sequence[_Entry], report: Report) -> Report:
+        """Embed and store a group of documents; acknowledged when it returns."""
+        if not group:
+            return report
+        await asyncio.to_thread(self._embed, group)
+        await asyncio.to_thread(self._commit, group)
+        ready = [entry for entry in group if entry.info.state == "ready"]
+        return replace(
+            report,
+            added=report.added + sum(entry.fresh for entry in ready),
+            changed=report.changed + sum(not entry.fresh for entry in ready),
+            no_text=(*report.no_text, *((entry.info.name, entry.info.error) for entry in group if entry.info.state == "no_text")),
+            documents=(*report.documents, *(entry.info.id for entry in ready)),
+            passages=report.passages + sum(len(entry.passages) for entry in ready),
+        )
+
+    def _embed(self, group: Sequence[_Entry]) -> None:
+        vectors = self._embedder.embed([embedded(one) for entry in group for one in entry.passages])
+        at = 0
+        for entry in group:
+            entry.vectors = vectors[at : at + len(entry.passages)]
+            at += len(entry.passages)
+
+    def _commit(self, group: Sequence[_Entry]) -> None:
+        with self._store.write, plain():
+            first = self._manifest.reserve(sum(len(entry.passages) for entry in group))
+            for entry in group:
+                entry.passages = [replace(one, id=first + at) for at, one in enumerate(entry.passages)]
+                first += len(entry.passages)
+            rows = [Row(one.id, one.scope, context(one), one.text) for entry in group for one in entry.passages]
+            if rows:
+                self._store.add(rows, np.concatenate([entry.vectors for entry in group]))
+            parts = [(entry.info, entry.document.text if entry.document else "", entry.passages, entry.vectors) for entry in group]
+            self._store.delete(self._manifest.replace(parts))
+
+    def delete(self, documents: Sequence[str]) -> None:
+        """Forget documents. Blocks."""
+        with self._store.write, plain():
+            self._store.delete(self._manifest.delete(documents))
+
+
+def _unchanged(known: DocumentInfo, report: Report) -> Report:
+    """Files that failed or held no text are told again, without being read again."""
+    if known.state == "failed":
+        return replace(report, failed=(*report.failed, (known.name, known.error)))
+    if known.state == "no_text":
+        return replace(report, no_text=(*report.no_text, (known.name, known.error)))
+    return replace(report, unchanged=report.unchanged + 1, documents=(*report.documents, known.id))
+
+
+def _none() -> Vectors:
+    return np.zeros((0, 0), dtype=np.float32)
+
+
+def context(passage: Stored) -> str:
+    """What a passage's text leaves unsaid: the names it stands under."""
+    return f"{passage.document} › {passage.heading}" if passage.heading else passage.document
+
+
+def embedded(passage: Stored) -> str:
+    """What the embedder is given of a passage."""
+    return f"{context(passage)}\n{passage.text}"
+
+
+@contextmanager
+def plain() -> Iterator[None]:
+    """SQLite's and the disk's complaints as sentences."""
+    try:
+        yield
+    except (sqlite3.OperationalError, OSError) as error:
+        full = "full" in str(error) or getattr(error, "errno", 0) == 28
+        if full:
+            raise KnowledgeError("The disk is full; the document was not taken in.", "Free some space and ingest again.") from error
+        raise KnowledgeError(f"The library cannot be written or read ({error}).", "Check the disk and the rights on its folder.") from error

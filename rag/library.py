@@ -1,0 +1,195 @@
+"""The library as its users see it: open, ingest, search, look up, remove, rebuild. Knows no format, no model's name, no prompt.
+
+Never blocks the event loop: SQLite, Chroma and the embedder work in threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from base.errors import KnowledgeError
+from base.progress import Progress, silent
+from base.settings import Settings
+from rag import retrieve
+from rag.intake import Embeds, Intake, Report, context, embedded, plain
+from rag.manifest import DocumentInfo, Manifest, Stored
+from rag.read import Limits
+from rag.retrieve import Found, Passage
+from rag.store import Row, Store
+
+DEMO = Path(__file__).resolve().parent / "demo"
+"""The demo knowledge that ships with Relay."""
+
+__all__ = ["DEMO", "Embeds", "Library", "Report"]
+
+
+class Library:
+    """The open library. Made by `open`; every method may be awaited while an ingest runs."""
+
+    def __init__(self, settings: Settings, embedder: Embeds, store: Store, manifest: Manifest) -> None:
+        self.settings, self._embedder, self._store, self._manifest = settings, embedder, store, manifest
+        self.token = secrets.token_urlsafe(32)
+        """Whoever shows it may ask this library over the loopback (rag.owner)."""
+        self.at_close: list[Callable[[], None]] = []
+
+    @classmethod
+    async def open(cls, settings: Settings, embedder: Embeds) -> Library:
+        """Own the library folder. Raises LibraryInUse, KnowledgeError."""
+        return await asyncio.to_thread(cls._open, settings, embedder)
+
+    @classmethod
+    def _open(cls, settings: Settings, embedder: Embeds) -> Library:
+        store = Store.open(settings.library)
+        with ExitStack() as undo:
+            undo.callback(store.close)
+            library = cls(settings, embedder, store, Manifest(settings.library / "manifest.sqlite"))
+            undo.callback(library._manifest.close)
+            library._put_right()
+            undo.pop_all()
+        return library
+
+    def _put_right(self) -> None:
+        """Compare by counting (1 ms), rebuild what differs; embed anew after a change of embedder."""
+        with self._store.write, plain():
+            known = self._manifest.meta("embedder")
+            if known not in ("", self._embedder.name):
+                self._embed_anew()
+            elif set(self._store.counts()) != {self._manifest.count()}:
+                self._reconcile()
+            self._manifest.set_meta("embedder", self._embedder.name)
+
+    def _reconcile(self) -> None:
+        true = self._manifest.ids()
+        vectors, words = self._store.ids()
+        self._store.delete(sorted((vectors | words) - true))
+        self._index(sorted(true - (vectors & words)))
+
+    def _index(self, ids: Sequence[int]) -> None:
+        """Put passages of the manifest into both indexes, 500 at a time."""
+        for at in range(0, len(ids), 500):
+            stored, vectors = self._manifest.by_ids(ids[at : at + 500])
+            self._store.add([Row(one.id, one.scope, context(one), one.text) for one in stored], vectors)
+
+    def _embed_anew(self) -> None:
+        ids = sorted(self._manifest.ids())
+        self._store.clear()
+        for at in range(0, len(ids), 500):
+            stored, _ = self._manifest.by_ids(ids[at : at + 500])
+            self._manifest.set_vectors([one.id for one in stored], self._embedder.embed([embedded(one) for one in stored]))
+        self._index(ids)
+
+    async def rebuild(self) -> None:
+        """Make both indexes anew from the manifest. Nothing is embedded again."""
+
+        def work() -> None:
+            with self._store.write, plain():
+                self._store.clear()
+                self._index(sorted(self._manifest.ids()))
+
+        await asyncio.to_thread(work)
+
+    async def ingest(
+        self,
+        paths: Sequence[Path],
+        scope: str = "shared",
+        progress: Progress = silent,
+        names: Sequence[str] | None = None,
+        delete: bool = True,
+    ) -> Report:
+        """Take files and folders in; unchanged files are skipped, documents whose file is gone from a folder are deleted.
+
+        `names`, one for each path, makes them uploads, known by that name: in its scope an upload replaces an earlier one
+        of the same name.
+        """
+        return await self._intake().run(paths, scope, progress, names, delete)
+
+    def _intake(self) -> Intake:
+        return Intake(self._embedder, self._store, self._manifest, Limits(megabytes=self.settings.max_upload_mb))
+
+    async def remove(self, document_id: str) -> None:
+        """Forget a document; its file is left alone."""
+        await asyncio.to_thread(self._intake().delete, [document_id])
+
+    async def remove_scope(self, scope: str) -> None:
+        """Forget all documents of a scope: the uploads of a chat that has ended."""
+        found = await self.documents(scope)
+        await asyncio.to_thread(self._intake().delete, [info.id for info in found])
+
+    async def documents(self, scope: str | None = None) -> tuple[DocumentInfo, ...]:
+        """All documents, or those of one scope, by name."""
+        return tuple(await asyncio.to_thread(self._manifest.documents, scope))
+
+    async def document_text(self, document_id: str) -> str:
+        """The document's normalised text. Raises KnowledgeError when it is gone."""
+        text = await asyncio.to_thread(self._manifest.text, document_id)
+        if text is None:
+            raise KnowledgeError("This document is no longer in the library.", "Search again, or add it again.")
+        return text
+
+    async def passage(self, id: str) -> Passage:
+        """A passage by its id. Raises KnowledgeError when its document was changed or removed."""
+        stored, _ = await asyncio.to_thread(self._manifest.by_ids, [_number(id)])
+        if not stored:
+            raise KnowledgeError("This passage is no longer in the library.", "Ask again: its document was changed or removed.")
+        return _bare(stored[0])
+
+    async def neighbours(self, id: str, around: int = 1) -> tuple[Passage, ...]:
+        """A passage with those before and after it in its document, in reading order; none when it is gone."""
+        where = (
+            "p.document = (SELECT document FROM passages WHERE id = ?) AND"
+            " abs(p.ordinal - (SELECT ordinal FROM passages WHERE id = ?)) <= ? ORDER BY p.ordinal"
+        )
+        stored, _ = await asyncio.to_thread(self._manifest.passages, where, (_number(id), _number(id), around))
+        return tuple(map(_bare, stored))
+
+    async def opening(self, documents: Sequence[str], limit: int) -> tuple[Passage, ...]:
+        """The first passages of these documents, `limit` of each at most, for a question about a whole document."""
+        where = f"d.id IN ({','.join('?' * len(documents))}) AND p.ordinal < ? ORDER BY d.name, p.ordinal"
+        stored, _ = await asyncio.to_thread(self._manifest.passages, where, (*documents, limit))
+        return tuple(map(_bare, stored))
+
+    async def search(self, query: str, scopes: Sequence[str], floor: float, limit: int = 20) -> Found:
+        """See `rag.retrieve.search`."""
+        return await asyncio.to_thread(self._search, query, tuple(scopes), floor, limit)
+
+    def _search(self, query: str, scopes: tuple[str, ...], floor: float, limit: int) -> Found:
+        started = time.perf_counter()
+        ranked: list[Passage] = []
+        if query.strip() and scopes:
+            with plain():
+                vector = self._embedder.embed([query])[0]
+                words = dict(self._store.keyword(query, scopes, retrieve.CANDIDATES))
+                ids = list(dict.fromkeys([*self._store.dense(vector, scopes, retrieve.CANDIDATES), *words]))
+                # The manifest has the last word on what exists and on who may see it.
+                stored, vectors = self._manifest.by_ids(ids, scopes)
+            ranked = retrieve.fuse(stored, vectors @ vector, words) if stored else []
+        passages = retrieve.above(ranked, query, floor, limit)
+        best = max((passage.dense for passage in ranked), default=0.0)
+        ms = (time.perf_counter() - started) * 1000
+        return Found(passages, best, round(ms, 2), len(ranked), () if passages else retrieve.nearest(ranked))
+
+    async def close(self) -> None:
+        """Give the folder up. A running ingest must have ended."""
+
+        def work() -> None:
+            for action in self.at_close:
+                action()
+            with self._store.write:
+                self._manifest.close()
+                self._store.close()
+
+        await asyncio.to_thread(work)
+
+
+def _number(id: str) -> int:
+    """The manifest's number of a passage id; one that no passage has for anything else."""
+    return int(id) if id.isdecimal() and len(id) < 19 else -1
+
+
+def _bare(one: Stored) -> Passage:
+    return Passage(str(one.id), one.document, one.document_id, one.heading, one.page, one.lines, one.text, one.start, one.end)

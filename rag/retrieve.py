@@ -1,0 +1,167 @@
+"""Hybrid search: how dense and keyword hits become one list, which of it counts as knowledge, what fits into a prompt.
+
+Pure but for `search`, which asks a library (or the process that owns it). Knows no store, no model and no file.
+Fusion: min-max convex, dense weight .5, over the top 100 of each; on SQuAD2 nDCG@10 .913 against .807 dense (RAG.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from rag.manifest import Stored
+from rag.words import content
+
+CANDIDATES = 100
+DENSE_WEIGHT = 0.5
+NEAR = 0.12
+"""How far below the floor a passage may be that comes along with one above it."""
+ALL_OF = 3
+WORDED = 10
+"""Candidates that are looked at for the query's very words."""
+NEAREST = 3
+"""Passages shown when nothing is above the floor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A piece of a document that was found: `document_text(document_id)[start:end] == text`."""
+
+    id: str
+    document: str
+    """The document's title."""
+    document_id: str
+    heading: str
+    page: int | None
+    lines: tuple[int, int] | None
+    text: str
+    start: int
+    end: int
+    score: float = 0.0
+    """Fused, 0 to 1 within one search."""
+    dense: float = 0.0
+    """Cosine similarity to the query."""
+    keyword: float = 0.0
+    """BM25, 0 when no word matched; higher is better."""
+
+    @property
+    def place(self) -> str:
+        """Such as: Leave types › Annual leave, p. 3."""
+        name = f"{self.document} › {self.heading}" if self.heading else self.document
+        if self.page is not None:
+            return f"{name}, p. {self.page}"
+        return f"{name}, lines {self.lines[0]}-{self.lines[1]}" if self.lines else name
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Passage:
+        """From the plain values of `asdict`."""
+        return cls(**{**data, "lines": tuple(data["lines"]) if data["lines"] else None})
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search gave. `passages` is empty when nothing is above the floor; `nearest` then says what came closest."""
+
+    passages: tuple[Passage, ...]
+    best: float
+    """Highest cosine of all candidates; 0 for an empty library."""
+    ms: float
+    considered: int
+    nearest: tuple[Passage, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Found:
+        """The opposite of `to_json`."""
+        passages, nearest = (tuple(map(Passage.from_json, data[key])) for key in ("passages", "nearest"))
+        return cls(passages, data["best"], data["ms"], data["considered"], nearest)
+
+
+class Searchable(Protocol):
+    """A Library, or the RemoteLibrary of another process."""
+
+    async def search(self, query: str, scopes: Sequence[str], floor: float, limit: int) -> Found:
+        """See `search`."""
+        ...
+
+
+async def search(library: Searchable, query: str, scopes: Sequence[str], floor: float, limit: int = 20) -> Found:
+    """The passages in `scopes` that tell something about `query`, best first; none when all are under the `floor`."""
+    return await library.search(query, scopes, floor, limit)
+
+
+def fuse(stored: Sequence[Stored], cosines: npt.NDArray[np.float32], keywords: Mapping[int, float]) -> list[Passage]:
+    """Candidates by fused score: each list scaled to 0..1 over the candidates, then averaged with DENSE_WEIGHT."""
+    words = np.array([keywords.get(passage.id, 0.0) for passage in stored])
+    scores = DENSE_WEIGHT * _scaled(np.asarray(cosines, dtype=np.float64)) + (1 - DENSE_WEIGHT) * _scaled(words)
+    passages = [
+        Passage(
+            *(str(one.id), one.document, one.document_id, one.heading, one.page, one.lines, one.text, one.start, one.end),
+            score=round(float(score), 4),
+            dense=round(float(cosine), 4),
+            keyword=round(float(word), 3),
+        )
+        for one, score, cosine, word in zip(stored, scores, cosines, words, strict=True)
+    ]
+    return sorted(passages, key=lambda passage: (-passage.score, int(passage.id)))
+
+
+def _scaled(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    low, high = values.min(), values.max()
+    return (values - low) / (high - low) if high > low else np.zeros_like(values)
+
+
+def above(ranked: Sequence[Passage], query: str, floor: float, limit: int) -> tuple[Passage, ...]:
+    """The gate: nothing unless a candidate reaches the floor or says the query's very words; else what comes near it, in fused order."""
+    wanted = content(query)
+    near = [passage for passage in ranked if passage.dense >= floor - NEAR]
+    if any(passage.dense >= floor for passage in near) or any(_says(wanted, passage) for passage in near[:WORDED]):
+        return tuple(near[:limit])
+    return ()
+
+
+def _says(wanted: frozenset[str], passage: Passage) -> bool:
+    """A very strong keyword match: at least ALL_OF content words in the query, and the passage holds every one of them."""
+    return len(wanted) >= ALL_OF and wanted <= content(f"{passage.place} {passage.text}")
+
+
+def nearest(ranked: Sequence[Passage]) -> tuple[Passage, ...]:
+    """What to show when nothing is above the floor."""
+    return tuple(sorted(ranked, key=lambda passage: -passage.dense)[:NEAREST])
+
+
+class Count(Protocol):
+    """Tokens in a text."""
+
+    def __call__(self, text: str, /) -> int: ...
+
+
+def pack(passages: Sequence[Passage], budget_tokens: int, count: Count) -> tuple[tuple[Passage, ...], int]:
+    """(kept, how many were left out): the best passages whose numbered block stays within the budget.
+
+    A smaller one further down may fill what a large one could not.
+    """
+    kept: list[Passage] = []
+    used = 0
+    for passage in passages:
+        cost = count(_entry(len(kept) + 1, passage)) + 2
+        if used + cost <= budget_tokens:
+            kept.append(passage)
+            used += cost
+    return tuple(kept), len(passages) - len(kept)
+
+
+def numbered(passages: Sequence[Passage]) -> str:
+    """The block of a prompt: "[1] (document › heading, p. 3)", the text, a blank line, the next."""
+    return "\n\n".join(_entry(number, passage) for number, passage in enumerate(passages, 1))
+
+
+def _entry(number: int, passage: Passage) -> str:
+    return f"[{number}] ({passage.place})\n{passage.text}"

@@ -1,0 +1,220 @@
+"""The two indexes behind one owner: Chroma for vectors, SQLite FTS5 for words. The only file that imports chromadb.
+
+Both can be rebuilt from the manifest, and hold nothing else: ids, vectors, words, scopes. Knows no file and no document.
+Chroma's embedded client is not safe for two processes: a lock on the folder keeps the second one out.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock, Timeout
+
+from base.errors import KnowledgeError, LibraryInUse
+from rag.words import terms
+
+LOCK = "library.lock"
+COLLECTION = "passages"
+BATCH = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What the indexes are told of a passage."""
+
+    id: int
+    scope: str
+    heading: str
+    text: str
+
+
+def opened() -> dict[str, Any]:
+    """The folders this process owns. Kept on `sys`: `chainlit run -w` drops and imports our modules anew, and the
+    operating system's lock does not tell the new ones from another process."""
+    stores: dict[str, Any] = vars(sys).setdefault("_relay_open_stores", {})
+    return stores
+
+
+class Store:
+    """The indexes of one library folder. Methods block; call them in a thread."""
+
+    def __init__(self, folder: Path, handle: Any, client: Any) -> None:
+        self.folder, self.handle = folder, handle
+        self._client = client
+        self._collection = self._open_collection()
+        self._writer, self._reader = _connect(folder), _connect(folder)
+        self._reading = threading.Lock()
+
+    @classmethod
+    def open(cls, folder: Path) -> Store:
+        """Own the folder. Raises LibraryInUse when another process does."""
+        folder.mkdir(parents=True, exist_ok=True)
+        key = str(folder.resolve())
+        handle = opened().get(key)
+        if handle is None:
+            lock = FileLock(folder / LOCK, thread_local=False)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                raise LibraryInUse(
+                    "Another Relay process owns this library.", "Use that one, or end it, or set RELAY_HOME to a folder of its own."
+                ) from None
+            handle = SimpleNamespace(lock=lock, client=None, users=0, write=threading.RLock())
+            opened()[key] = handle
+        with ExitStack() as undo:
+            if handle.users == 0:
+                undo.callback(_release, key, handle)
+            with handle.write:
+                handle.client = handle.client or _open_client(folder)
+                store = cls(folder, handle, handle.client)
+            undo.pop_all()
+        handle.users += 1
+        return store
+
+    @property
+    def write(self) -> threading.RLock:
+        """Held by whoever writes to the folder, in all copies of our modules."""
+        lock: threading.RLock = self.handle.write
+        return lock
+
+    def _open_collection(self) -> Any:
+        return self._client.get_or_create_collection(
+            COLLECTION, embedding_function=None, configuration={"hnsw": {"space": "cosine", "ef_search": 200}}
+        )
+
+    def add(self, rows: Sequence[Row], vectors: npt.NDArray[np.float32]) -> None:
+        """Put passages into both indexes; an id that is there is replaced."""
+        with self.write:
+            for at in range(0, len(rows), BATCH):
+                part = rows[at : at + BATCH]
+                self._collection.upsert(
+                    ids=[str(row.id) for row in part],
+                    embeddings=vectors[at : at + BATCH],
+                    metadatas=[{"scope": row.scope} for row in part],
+                )
+            with self._writer:
+                self._writer.executemany("DELETE FROM words WHERE rowid = ?", [(row.id,) for row in rows])
+                self._writer.executemany(
+                    "INSERT INTO words (rowid, heading, text, scope) VALUES (?, ?, ?, ?)",
+                    [(row.id, row.heading, row.text, row.scope) for row in rows],
+                )
+
+    def delete(self, ids: Sequence[int]) -> None:
+        """Take passages out of both indexes; unknown ids are passed over."""
+        with self.write:
+            for at in range(0, len(ids), BATCH):
+                self._collection.delete(ids=[str(id) for id in ids[at : at + BATCH]])
+            with self._writer:
+                self._writer.executemany("DELETE FROM words WHERE rowid = ?", [(id,) for id in ids])
+
+    def dense(self, vector: npt.NDArray[np.float32], scopes: Sequence[str], count: int) -> list[int]:
+        """Ids of the `count` passages nearest to `vector` in `scopes`."""
+        where = {"scope": {"$in": list(scopes)}} if len(scopes) > 1 else {"scope": scopes[0]}
+        found = self._collection.query(query_embeddings=[vector], n_results=count, where=where, include=[])
+        return [int(id) for id in found["ids"][0]]
+
+    def keyword(self, query: str, scopes: Sequence[str], count: int) -> list[tuple[int, float]]:
+        """(id, BM25) of the `count` passages in `scopes` that match words of `query` best; higher is better."""
+        words = terms(query)
+        if not words:
+            return []
+        match = " OR ".join(f'"{word}"' for word in words)
+        marks = ",".join("?" * len(scopes))
+        with self._reading:
+            rows = self._reader.execute(
+                f"SELECT rowid, -bm25(words) FROM words WHERE words MATCH ? AND scope IN ({marks}) ORDER BY rank LIMIT ?",  # noqa: S608
+                (match, *scopes, count),
+            ).fetchall()
+        return [(int(id), float(score)) for id, score in rows]
+
+    def counts(self) -> tuple[int, int]:
+        """Passages in Chroma and in the keyword index."""
+        with self._reading:
+            words = int(self._reader.execute("SELECT count(*) FROM words").fetchone()[0])
+        return int(self._collection.count()), words
+
+    def ids(self) -> tuple[set[int], set[int]]:
+        """Ids in Chroma and in the keyword index."""
+        with self._reading:
+            words = {int(row[0]) for row in self._reader.execute("SELECT rowid FROM words")}
+        return {int(id) for id in self._collection.get(include=[])["ids"]}, words
+
+    def clear(self) -> None:
+        """Empty both indexes."""
+        with self.write:
+            self._client.delete_collection(COLLECTION)
+            self._collection = self._open_collection()
+            with self._writer:
+                self._writer.execute("DELETE FROM words")
+
+    def close(self) -> None:
+        """Give the folder up when nobody else in this process uses it."""
+        self._writer.close()
+        with self._reading:
+            self._reader.close()
+        self.handle.users -= 1
+        if self.handle.users <= 0:
+            _release(str(self.folder.resolve()), self.handle)
+
+
+def _release(key: str, handle: Any) -> None:
+    opened().pop(key, None)
+    if handle.client is not None:
+        handle.client.close()
+    handle.lock.release()
+
+
+def _open_client(folder: Path) -> Any:
+    """Chroma on `folder`/chroma; when it cannot be opened it is thrown away and made anew, for it can be rebuilt."""
+    import chromadb
+    from chromadb.config import Settings
+    from chromadb.errors import ChromaError
+
+    path = folder / "chroma"
+    settings = Settings(anonymized_telemetry=False, allow_reset=False)
+    try:
+        return chromadb.PersistentClient(path=str(path), settings=settings)
+    except (ChromaError, ValueError, RuntimeError, OSError, sqlite3.Error, KeyError):
+        shutil.rmtree(path, ignore_errors=True)
+    try:
+        return chromadb.PersistentClient(path=str(path), settings=settings)
+    except (ChromaError, ValueError, RuntimeError, OSError, sqlite3.Error, KeyError) as error:
+        raise KnowledgeError(
+            f"The vector index cannot be opened ({type(error).__name__}).", "Check the disk and the rights on the library folder."
+        ) from error
+
+
+def _connect(folder: Path) -> sqlite3.Connection:
+    """The keyword index; a damaged file is thrown away, for it can be rebuilt."""
+    path = folder / "keywords.sqlite"
+    try:
+        return _connected(path)
+    except sqlite3.DatabaseError:
+        for file in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+            file.unlink(missing_ok=True)
+        return _connected(path)
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, check_same_thread=False, timeout=30)
+    with ExitStack() as undo:
+        undo.callback(connection.close)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(
+            "CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(heading, text, scope UNINDEXED, tokenize = 'porter unicode61')"
+        )
+        connection.commit()
+        undo.pop_all()
+    return connection
