@@ -38,6 +38,8 @@ from router.catalog import Catalog, Entry
 from router.choose import Route
 from router.intents import GENERAL, Intent
 
+DEMO_SCOPE = "demo"
+"""The collection of the shipped handbook; everyone may search it."""
 SILENT = "The documents do not say."
 
 
@@ -142,14 +144,18 @@ class Conductor:
     async def _ground(self, turn: Turn, catalog: Catalog, route: Route) -> Grounded:
         began = time.perf_counter()
         floor = self._settings.floor
-        found = await self._shelf.search(turn.text, turn.scopes, floor, 12)
+        scopes = (*turn.scopes, DEMO_SCOPE) if self._settings.demo else turn.scopes
+        found = await self._shelf.search(turn.text, scopes, floor, 12)
         passages = found.passages
         if turn.attached:
             own = tuple(p for p in passages if p.document_id in turn.attached)
             passages = own or await self._shelf.opening(turn.attached, 6)
-        budget = prompt.passage_budget(catalog.models[route.model], turn.text, self._settings.passage_tokens)
+        budget = self._budget(catalog.models[route.model], turn)
         kept, left_out = pack(passages, budget, estimate)
         return Grounded(tuple(kept), left_out, found.best, floor, _ms(began))
+
+    def _budget(self, entry: Entry, turn: Turn) -> int:
+        return prompt.passage_budget(entry, turn.text, entry.passage_tokens or self._settings.passage_tokens)
 
     def _recipe(self, turn: Turn, catalog: Catalog, route: Route, passages: tuple[Passage, ...]) -> recipes.Recipe:
         """Draft alone, or draft and refine. A model of the user's own choice answers alone unless they ask for more."""

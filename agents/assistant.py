@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import rag.owner
-from agents.answer import Conductor
+from agents.answer import DEMO_SCOPE, Conductor
 from agents.ledger import ledger
 from agents.routing import Router
 from base.errors import LibraryInUse
@@ -24,9 +24,6 @@ from router.catalog import CatalogFile
 from router.fake import FakeTransport, read_script
 from router.intents import GENERAL, load_rules
 from router.weights import Local
-
-DEMO_SCOPE = "shared"
-"""The demo handbook stands among everyone's documents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +113,14 @@ async def open_knowledge(settings: Settings) -> Library | RemoteLibrary:
 
 
 async def _keep_demo(library: Library, wanted: bool) -> None:
-    """The demo is there when the user wants it, and gone when not. Unchanged, it costs some file hashes."""
-    if wanted:
-        await library.ingest([DEMO], DEMO_SCOPE)
-    elif await library.documents(DEMO_SCOPE):
+    """The demo, in a collection of its own: there when the user wants it, gone when not. Unchanged, it costs some hashes."""
+    if not wanted:
         await library.remove_scope(DEMO_SCOPE)
+        return
+    here = (await library.ingest([DEMO], DEMO_SCOPE)).documents
+    for document in await library.documents(DEMO_SCOPE):
+        if document.id not in here:  # of a checkout that has moved
+            await library.remove(document.id)
 
 
 async def open_assistant(settings: Settings, owner: bool = False, announce_url: str = "") -> Assistant:

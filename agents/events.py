@@ -140,7 +140,7 @@ class StepDone:
     counted: Counted
     cached: bool = False
     finish: str = "stop"
-    """stop, length, cancelled or error."""
+    """stop, length, repeats (cut because it said the same over and over), cancelled or error."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back: the text, who wrote it, and how it ended (stop or length)."""
+    """What came back: the text, who wrote it, and how it ended (stop, length or repeats)."""
 
     step: str
     text: str
@@ -108,6 +108,8 @@ def weak(draft: Reply, long_draft: int) -> tuple[str, ...]:
         reasons.append(f"the draft is long ({len(draft.text)} characters, from {long_draft})")
     if not draft.text.strip():
         reasons.append("the draft is empty")
+    if draft.finish == "repeats":
+        reasons.append("the draft repeats itself")
     return tuple(reasons)
 
 

@@ -41,7 +41,7 @@ class Settings:
     """Characters from which a message asks for the large model."""
     long_draft: int = 600
     """Characters from which a draft asks for refinement."""
-    floor: float = 0.35
+    floor: float = 0.34
     """Cosine similarity under which a passage does not count as knowledge."""
     passage_tokens: int = 700
     """Upper bound on the tokens of passages in one prompt; a small context lowers it."""

@@ -21,6 +21,9 @@ from router.choose import Route
 COOL_S = {Unreachable: 15.0, TimedOut: 30.0, CutShort: 10.0, Busy: 0.0, Unfit: 0.0, Refused: 5.0}
 """Seconds a model rests after a failure of each kind."""
 
+LOOP = (16, 240)
+"""Lengths, in characters, of what a starter may not say three times over: the smallest models fall into loops."""
+
 
 class Health:
     """Which models rest after a failure. Knows nothing else about them."""
@@ -117,14 +120,26 @@ async def _attempt(entry: Entry, prompt: Prompt, catalog: Catalog, backends: Bac
         messages = prompt(entry)
         params = await _params(entry, backend, messages)
         tokens: tuple[int, int] | None = None
-        finish = ""
+        finish, tail = "", ""
         async with aclosing(_timed(backend.stream(entry, messages, params), entry)) as deltas:
             async for delta in deltas:
                 if delta.text:
                     yield Piece(delta.text)
                 finish = delta.finish or finish
                 tokens = delta.tokens or tokens
+                tail = (tail + delta.text)[-3 * LOOP[1] :]
+                if entry.starter and delta.text and loops(tail):
+                    finish = "repeats"
+                    break
         yield Done(entry.name, finish, tokens)
+
+
+def loops(tail: str) -> bool:
+    """Whether a text ends in the same words three times over; a ruler of equal signs is no loop. ~20 µs."""
+    return any(
+        tail[-length:] == tail[-2 * length : -length] == tail[-3 * length : -2 * length] and len(set(tail[-length:])) > 5
+        for length in range(LOOP[0], min(LOOP[1], len(tail) // 3) + 1)
+    )
 
 
 async def _params(entry: Entry, backend: Backend, messages: Messages) -> Params:

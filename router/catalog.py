@@ -87,6 +87,8 @@ class Entry:
     starter: bool = False
     system: str = ""
     """The system prompt that this model answers best with; '' for Relay's own."""
+    passage_tokens: int = 0
+    """Tokens of passages that it still reads well; 0 for the setting of that name."""
     grounded: str = ""
     """The same for answering from passages."""
     about: str = ""
