@@ -1,0 +1,299 @@
+"""The life of a chat: its messages, its history, stop, edit, and its end. Knows no model and no event's meaning."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import chainlit as cl
+from chainlit.chat_context import chat_contexts
+from chainlit.config import config
+from chainlit.context import init_ws_context
+from chainlit.logger import logger
+from chainlit.session import WebsocketSession
+
+from agents.assistant import Assistant
+from agents.events import Control, Event, Message, Turn
+from base.errors import RelayError
+from rag.cite import Citation
+from rag.retrieve import Passage
+from ui import citations, panel, pickers, remember_rooms, uploads
+from ui.runtime import Runtime, runtime
+from ui.stream import Painter
+
+STOP_PATIENCE = 0.8
+"""Seconds a stopped answer has to end by itself before it is cancelled."""
+_cleaners: set[asyncio.Task[None]] = set()
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One question with its answer; `id` is the question's message."""
+
+    id: str
+    asked: str
+    answered: str = ""
+    attached: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Chat:
+    """What the server knows of one browser tab's conversation."""
+
+    scope: str
+    exchanges: list[Exchange] = field(default_factory=list)
+    cited: dict[tuple[str, int], Citation] = field(default_factory=dict)
+    passages: dict[str, Passage] = field(default_factory=dict)
+    """Only these may be opened from the page: an id alone is no right to read."""
+    control: Control | None = None
+    turn: str = ""
+    task: asyncio.Task[Any] | None = None
+    pending: tuple[str, ...] = ()
+    """Documents that came without a question; they go with the next one."""
+    uploads: bool = False
+    lost: bool = False
+    """The uploads were forgotten while the page was away."""
+
+    def history(self) -> tuple[Message, ...]:
+        """The conversation so far, without the question at hand and without what never got an answer."""
+        told: list[Message] = []
+        for exchange in self.exchanges[:-1]:
+            if exchange.answered:
+                told += [Message("user", exchange.asked), Message("assistant", exchange.answered)]
+        return tuple(told)
+
+    def ask(self, id: str, text: str) -> Exchange:
+        """Begin an exchange. An edited message drops itself and everything after it, and keeps its documents."""
+        known = [index for index, exchange in enumerate(self.exchanges) if exchange.id == id]
+        attached = self.exchanges[known[0]].attached if known else ()
+        if known:
+            del self.exchanges[known[0] :]
+        exchange = Exchange(id, text, attached=attached)
+        self.exchanges.append(exchange)
+        return exchange
+
+
+def chat() -> Chat:
+    """This session's chat."""
+    found = cl.user_session.get("relay")
+    if not isinstance(found, Chat):
+        # Also after a reload of the code, whose Chat is another class.
+        found = Chat(scope=f"chat:{cl.context.session.id}")
+        cl.user_session.set("relay", found)
+    return found
+
+
+async def start() -> None:
+    """A new page: make its chat and send the pickers."""
+    chat()
+    await show_pickers()
+
+
+async def show_pickers() -> None:
+    """The pickers, as soon as the models are known."""
+    try:
+        assistant = await runtime().assistant()
+        await pickers.show(assistant.models())
+        if problem := assistant.catalog_error():
+            await cl.context.emitter.send_toast(problem, "warning")
+    except RelayError as error:
+        await cl.ErrorMessage(content=str(error)).send()
+    except Exception:
+        logger.exception("The pickers could not be shown")
+    remember_rooms()
+
+
+async def take(message: cl.Message | None) -> None:
+    """One message, new or edited: whatever happens, the page ends with a sentence and without a spinner."""
+    session = cast(Any, cl.context.session)
+    mine = session.current_task = asyncio.current_task()
+    this = chat()
+    await _end_previous(this, mine)
+    if message is None:
+        await cl.ErrorMessage(content="This message is no longer known here. Please send it as a new one.").send()
+        return
+    this.task, this.control, this.turn = mine, Control(), uuid.uuid4().hex[:12]
+    painter = Painter(this.turn)
+    try:
+        await _answer(this, message, painter)
+    except asyncio.CancelledError:
+        await painter.stopped()
+        raise
+    except RelayError as error:
+        await painter.failed(str(error))
+    except Exception as error:
+        logger.exception("A message failed")
+        await painter.failed(f"Something in Relay broke ({type(error).__name__}). The terminal in which it runs tells more.")
+    finally:
+        _remember(this, painter)
+        this.task = this.control = None
+        remember_rooms()
+
+
+async def _end_previous(this: Chat, mine: asyncio.Task[Any] | None) -> None:
+    """One answer at a time: an edit or an early next message ends the one that runs."""
+    previous = this.task
+    if previous is None or previous is mine or previous.done():
+        return
+    await _halt(this)
+    # The end of the other task told the page that nothing runs any more.
+    await cl.context.emitter.task_start()
+
+
+async def _halt(this: Chat) -> None:
+    """Ask the running answer to stop, and cancel it if it does not within a moment."""
+    task = this.task
+    if task is None or task.done():
+        return
+    if this.control is not None:
+        this.control.stop.set()
+    _, late = await asyncio.wait({task}, timeout=STOP_PATIENCE)
+    if late:
+        task.cancel()
+        await asyncio.wait({task}, timeout=STOP_PATIENCE)
+
+
+async def _answer(this: Chat, message: cl.Message, painter: Painter) -> None:
+    exchange = this.ask(message.id, message.content)
+    runner = runtime()
+    if this.lost:
+        this.lost = False
+        await cl.context.emitter.send_toast("This page was away, so its documents were forgotten. Add them again to ask of them.", "info")
+    if files := [element for element in message.elements or [] if getattr(element, "path", None)]:
+        await _read(this, exchange, await runner.assistant(), files)
+        if not message.content.strip():
+            await _read_only(this, exchange)
+            return
+    await painter.open(runner.doing or "Reading the question")
+    assistant = await _warm(runner, painter)
+    await _paint(this, assistant, _turn(this, exchange, message), painter)
+
+
+async def _warm(runner: Runtime, painter: Painter) -> Assistant:
+    """Wait for the models, telling what is prepared."""
+    pending: list[str] = []
+    waiting = asyncio.ensure_future(runner.assistant(pending.append, warm=True))
+    told = ""
+    while not waiting.done():
+        await asyncio.wait({waiting}, timeout=0.25)
+        if pending and pending[-1] != told:
+            told = pending[-1]
+            await painter.bubble.show(status=told)
+    return waiting.result()
+
+
+def _turn(this: Chat, exchange: Exchange, message: cl.Message) -> Turn:
+    model, knowledge, effort = pickers.choices(message.modes)
+    assert this.control is not None
+    return Turn(
+        text=message.content,
+        history=this.history(),
+        model=model,
+        knowledge=knowledge,
+        effort=effort,
+        scopes=("shared", this.scope),
+        attached=exchange.attached,
+        id=this.turn,
+        control=this.control,
+    )
+
+
+async def _paint(this: Chat, assistant: Assistant, turn: Turn, painter: Painter) -> None:
+    stream = cast("Any", assistant.answer(turn))
+    async with aclosing(stream) as events:
+        event: Event
+        async for event in events:
+            await painter.paint(event)
+            if painter.grounded is not None:
+                this.passages |= {str(passage.id): passage for passage in painter.grounded.passages}
+    if painter.answered is not None:
+        this.cited |= {(turn.id, citation.n): citation for citation in reversed(painter.answered.citations)}
+
+
+def _remember(this: Chat, painter: Painter) -> None:
+    """The history holds what stands on the page, also after a stop."""
+    if this.exchanges and painter.text:
+        this.exchanges[-1].answered = painter.text
+
+
+async def _read(this: Chat, exchange: Exchange, assistant: Assistant, files: Sequence[object]) -> None:
+    if not exchange.attached:
+        this.uploads, this.lost = True, False
+        exchange.attached = (*this.pending, *await uploads.read(assistant, files, this.scope))
+    this.pending = ()
+
+
+async def _read_only(this: Chat, exchange: Exchange) -> None:
+    """Documents without a question: they wait for the next message."""
+    this.pending = exchange.attached
+    this.exchanges.pop()
+    if this.pending:
+        await cl.Message(content="I have read it. What would you like to know?").send()
+
+
+async def stop(sid: str) -> None:
+    """The stop button, at any moment. Takes the place of Chainlit's own, which posts a message into the chat."""
+    session = WebsocketSession.get(sid)
+    if session is None:
+        return
+    init_ws_context(session)
+    found = cl.user_session.get("relay")
+    if isinstance(found, Chat):
+        await _halt(found)
+
+
+async def keep(action: cl.Action) -> None:
+    """'Keep the draft', pressed while it is refined."""
+    this = chat()
+    if this.control is not None and action.payload.get("turn") == this.turn:
+        this.control.keep.set()
+
+
+async def cite(action: cl.Action) -> None:
+    """A citation was pressed: open its passage in the side panel."""
+    this = chat()
+    citation = this.cited.get((str(action.payload.get("turn")), int(action.payload.get("n") or 0)))
+    passage = this.passages.get(str(citation.passage_id)) if citation else None
+    if citation is None or passage is None:
+        await cl.context.emitter.send_toast("This passage is no longer known here. Ask again to open it.", "info")
+        return
+    before, after = await _around(passage)
+    await panel.show(panel.passage(citation, before, passage.text, after))
+
+
+async def _around(passage: Passage) -> tuple[str, str]:
+    """The text before and after; nothing when the document is gone, for the passage itself still shows."""
+    try:
+        assistant = await runtime().assistant()
+        return citations.around(passage, await assistant.library.neighbours(passage.id))
+    except Exception:
+        logger.exception("The neighbours of a passage could not be read")
+        return "", ""
+
+
+async def end() -> None:
+    """The page is gone, for good or for a moment: only after the grace is anything ended."""
+    session = cast(WebsocketSession, cl.context.session)
+    cleaner = asyncio.create_task(_end_after_grace(session, session.socket_id, chat()))
+    _cleaners.add(cleaner)
+    cleaner.add_done_callback(_cleaners.discard)
+
+
+async def _end_after_grace(session: WebsocketSession, socket_id: str, this: Chat) -> None:
+    await asyncio.sleep(runtime().settings.grace_s)
+    if session.socket_id != socket_id:
+        return
+    await _halt(this)
+    if this.uploads:
+        assistant = await runtime().assistant()
+        await assistant.forget(this.scope)
+        this.uploads, this.lost, this.pending = False, True, ()
+    if not session.to_clear:
+        await asyncio.sleep(config.project.session_timeout)
+    if WebsocketSession.get_by_id(session.id) is None:
+        # Chainlit never frees these.
+        chat_contexts.pop(session.id, None)
