@@ -31,9 +31,8 @@ def write_atomic(path: Path, content: str | bytes, *, private: bool = False) -> 
             os.fsync(file.fileno())
         Path(temporary).chmod(0o600 if private else 0o644)
         Path(temporary).replace(path)
-    except BaseException:
+    finally:
         Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 @contextmanager

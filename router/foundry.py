@@ -196,11 +196,11 @@ class Foundry:
         self._model(name)
         line = self._state.lines[name]
         await line.enter()
-        try:
-            return _Run(self._model(name), name, body, line.leave)
-        except BaseException:
-            line.leave()
-            raise
+        with contextlib.ExitStack() as undo:
+            undo.callback(line.leave)
+            run = _Run(self._model(name), name, body, line.leave)
+            undo.pop_all()
+        return run
 
 
 def _unload(model: Any, line: Line) -> None:

@@ -65,16 +65,15 @@ class Transport(httpx2.AsyncBaseTransport):
     async def _complete(self, body: dict[str, Any]) -> httpx2.Response:
         run = await self._start(str(body.get("model")), body)
         chunks = run.chunks()
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(run.stop)
             # The first chunk comes with the first token: an error before it still gets its HTTP status.
             first = await anext(chunks)
-            if body.get("stream"):
-                usage = bool((body.get("stream_options") or {}).get("include_usage"))
-                return httpx2.Response(200, headers={"content-type": "text/event-stream"}, stream=_Events(run, first, chunks, usage))
-            return httpx2.Response(200, json=_whole([first, *[chunk async for chunk in chunks]]))
-        except BaseException:
-            run.stop()
-            raise
+            if not body.get("stream"):
+                return httpx2.Response(200, json=_whole([first, *[chunk async for chunk in chunks]]))
+            undo.pop_all()
+        usage = bool((body.get("stream_options") or {}).get("include_usage"))
+        return httpx2.Response(200, headers={"content-type": "text/event-stream"}, stream=_Events(run, first, chunks, usage))
 
 
 class _Events(httpx2.AsyncByteStream):

@@ -8,9 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from driving import ARTEFACTS, Server, finished, pick, send, wait_until
 from playwright.sync_api import Page, expect
-
-from .conftest import ARTEFACTS, Server, finished, pick, send, wait_until
 
 NewPage = Callable[..., Page]
 DRONE = """# Zephyr-9 manual
@@ -133,6 +132,7 @@ def test_the_page_fits_wide_and_narrow_in_light_and_dark(server: Server, new_pag
     page = new_page(server.url, width=width, scheme=scheme)
     expect(page.get_by_text("Ask the handbook", exact=True)).to_be_visible(timeout=20_000)
     ARTEFACTS.mkdir(exist_ok=True)
+    page.wait_for_timeout(1_000)  # the page fades in
     page.screenshot(path=ARTEFACTS / f"empty-{width}-{scheme}.png")
     pick(page, "effort", "Draft → refine")
     page.get_by_text("Ask the handbook", exact=True).click()
