@@ -160,7 +160,7 @@ class Conductor:
     def _recipe(self, turn: Turn, catalog: Catalog, route: Route, passages: tuple[Passage, ...]) -> recipes.Recipe:
         """Draft alone, or draft and refine. A model of the user's own choice answers alone unless they ask for more."""
         asked = prompt.question(turn.text, numbered(passages) if passages else "")
-        large, no_large = self._router.large(catalog, route)
+        large, no_large = self._router.large(catalog, route, turn.text)
         brief = recipes.Brief(route, large, no_large, (*turn.history, asked), self._router.weighty(turn), self._settings.long_draft)
         alone = turn.effort == "draft" or (turn.effort == "auto" and turn.model != "auto")
         return recipes.direct(brief) if alone else recipes.draft_refine(brief)

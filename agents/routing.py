@@ -38,10 +38,11 @@ class Router:
         except RoutingError:
             return choose.route(catalog, intent, blocked, pinned, need)
 
-    def large(self, catalog: Catalog, route: choose.Route) -> tuple[choose.Route | None, str]:
+    def large(self, catalog: Catalog, route: choose.Route, text: str) -> tuple[choose.Route | None, str]:
         """The route upward, or why there is none."""
+        blocked = {**self.health.blocked(), **self.backends.blocked(catalog)}
         try:
-            return choose.escalate(catalog, route, {**self.health.blocked(), **self.backends.blocked(catalog)}), ""
+            return choose.escalate(catalog, route, blocked, estimate(text)), ""
         except RoutingError as error:
             return None, f"No larger model is ready, so the draft stands. {error.what}"
 
