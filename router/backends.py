@@ -76,13 +76,17 @@ class Backend:
             http_client=self._http(),
         )
 
+        # What the environment says of the user's OpenAI account is no other server's business.
+        self.client.organization = self.client.project = None
+
     def _http(self) -> httpx2.AsyncClient | None:
-        return None
+        """A server on this machine is never asked through a proxy, which would read along."""
+        return httpx2.AsyncClient(timeout=httpx2.Timeout(600.0, connect=5.0), trust_env=not self.place.local)
 
     def blocked(self, entry: Entry) -> str:
         """Why the model cannot be used now, known without asking anybody; '' when it can."""
         if not self.place.url:
-            return f"{self.place.base_url_env or 'base_url'} is not set"
+            return f"{self.place.base_url_env or 'base_url'} is not set to an address"
         if self.place.key_env and not self._key:
             return f"the key {self.place.key_env} is not set"
         return ""
@@ -103,17 +107,17 @@ class Backend:
         if deployed := self.place.deployments.get(entry.name):
             return deployed
         names = entry.aliases or (entry.name,)
-        if entry.name not in self._names and len(names) > 1:
-            self._names[entry.name] = _first_listed(names, await self._listed())
+        if entry.name not in self._names and (listed := await self._listed()):
+            self._names[entry.name] = _first_listed(names, listed)
         return self._names.get(entry.name, names[0])
 
     async def _listed(self) -> tuple[str, ...]:
         """The models that the place lists; nothing when it does not say."""
         try:
             page = await self.client.models.list(timeout=3.0)
-        except (openai.OpenAIError, httpx2.HTTPError, ValueError):
+            return tuple(str(item.id) for item in page.data or ())
+        except (openai.OpenAIError, httpx2.HTTPError, ValueError, TypeError, AttributeError):
             return ()
-        return tuple(item.id for item in page.data or ())
 
     async def stream(self, entry: Entry, messages: Messages, params: Params) -> AsyncIterator[Delta]:
         """One request. Raises BackendError; a stream that ends without a finish reason is CutShort."""
@@ -220,7 +224,7 @@ class Backends:
     def of(self, catalog: Catalog, entry: Entry) -> Backend:
         """The place that runs the model."""
         place = catalog.place(entry)
-        key = Place(place.name, place.kind, place.url, key_env=place.key_env, deployments=_Frozen(place.deployments))
+        key = Place(place.name, place.kind, place.url, place.base_url_env, place.key_env, _Frozen(place.deployments))
         if key not in self._open:
             self._open[key] = self._make(key)
         return self._open[key]
@@ -263,11 +267,13 @@ class _Frozen(dict[str, str]):
 def _delta(chunk: Any) -> Delta:
     """One chunk; a chunk without choices may still carry the usage."""
     usage = getattr(chunk, "usage", None)
-    tokens = (usage.prompt_tokens, usage.completion_tokens) if usage else None
+    counted = (getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None))
+    tokens = (counted[0], counted[1]) if isinstance(counted[0], int) and isinstance(counted[1], int) else None
     if not chunk.choices:
         return Delta(tokens=tokens)
     choice = chunk.choices[0]
-    return Delta((choice.delta.content if choice.delta else None) or "", choice.finish_reason or "", tokens)
+    said = getattr(choice.delta, "content", None)
+    return Delta(said if isinstance(said, str) else "", str(choice.finish_reason or ""), tokens)
 
 
 def _first_listed(names: Sequence[str], listed: Sequence[str]) -> str:
@@ -303,8 +309,8 @@ def _reason(error: openai.APIStatusError, key: str) -> str:
     if isinstance(body, Mapping) and isinstance(body.get("error"), Mapping):
         body = body["error"]
     message = body.get("message", "") if isinstance(body, Mapping) else ""
-    text = " ".join(str(message).split())[:160]
-    return text.replace(key, "•••") if key else text
+    text = " ".join(str(message).split())
+    return (text.replace(key, "•••") if key else text)[:160]
 
 
 def _shown(url: str) -> str:

@@ -7,6 +7,7 @@ first token nothing restarts; the error goes up.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
@@ -21,6 +22,7 @@ from router.choose import Route
 COOL_S = {Unreachable: 15.0, TimedOut: 30.0, CutShort: 10.0, Busy: 0.0, Unfit: 0.0, Refused: 5.0}
 """Seconds a model rests after a failure of each kind."""
 
+RULER = re.compile(r"[\s\-=_*#|.:+~]*")
 LOOP = (16, 240)
 """Lengths, in characters, of what a starter may not say three times over: the smallest models fall into loops."""
 
@@ -137,7 +139,7 @@ async def _attempt(entry: Entry, prompt: Prompt, catalog: Catalog, backends: Bac
 def loops(tail: str) -> bool:
     """Whether a text ends in the same words three times over; a ruler of equal signs is no loop. ~20 µs."""
     return any(
-        tail[-length:] == tail[-2 * length : -length] == tail[-3 * length : -2 * length] and len(set(tail[-length:])) > 5
+        tail[-length:] == tail[-2 * length : -length] == tail[-3 * length : -2 * length] and not RULER.fullmatch(tail[-length:])
         for length in range(LOOP[0], min(LOOP[1], len(tail) // 3) + 1)
     )
 

@@ -22,6 +22,15 @@ FOUNDRY = "foundry"
 """The place that means: in Relay's own process."""
 
 
+def is_address(text: str) -> bool:
+    """Whether it is an http address with a host."""
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Somewhere that speaks the OpenAI API. `kind`: foundry (in process), endpoint, or fake."""
@@ -38,9 +47,11 @@ class Place:
 
     @property
     def url(self) -> str:
-        """Where it answers, with /v1 added to a bare address; '' when not configured."""
+        """Where it answers, with /v1 added to a bare address; '' when not configured or not an address."""
         raw = (os.environ.get(self.base_url_env, "") if self.base_url_env else self.base_url).strip().rstrip("/")
-        return f"{raw}/v1" if raw and urlsplit(raw).path in ("", "/") else raw
+        if not is_address(raw):
+            return ""
+        return f"{raw}/v1" if urlsplit(raw).path in ("", "/") else raw
 
     @property
     def local(self) -> bool:
@@ -133,6 +144,8 @@ def read_catalog(path: Path, over: Catalog | None = None) -> Catalog:
 
 
 _REMEDY = "Correct the file; until then the last good catalog is used."
+_LEAST = {"concurrent": 1, "context": 128, "max_output": 16, "first_token_s": 0.1, "between_s": 0.1, "total_s": 0.1}
+"""Numbers under which a model could never answer."""
 _NESTED: dict[str, type] = {"limits": Limits, "price": Price}
 _CHOICES = {"kind": ("foundry", "endpoint", "fake")}
 T = TypeVar("T", Place, Entry, Limits, Price)
@@ -166,8 +179,11 @@ def _value(key: str, value: Any, kind: Any, where: str) -> Any:
         return MappingProxyType({str(k): v for k, v in value.items()})
     if not isinstance(kind, type) or type(value) is not kind:
         raise SettingsError(f"{where}: '{key}' should be {_SPOKEN.get(kind, 'a mapping of words')}, and is {str(value)[:40]!r}.", _REMEDY)
-    if isinstance(value, int | float) and not isinstance(value, bool) and not 0 <= value < 1e9:
-        raise SettingsError(f"{where}: '{key}' should be a number of 0 or more, and is {value}.", _REMEDY)
+    least = _LEAST.get(key, 0)
+    if isinstance(value, int | float) and not isinstance(value, bool) and not least <= value < 1e9:
+        raise SettingsError(f"{where}: '{key}' should be a number of {least:g} or more, and is {value}.", _REMEDY)
+    if key == "base_url" and not is_address(str(value)):
+        raise SettingsError(f"{where}: '{key}' should be an address such as http://127.0.0.1:8080, and is {str(value)[:60]!r}.", _REMEDY)
     if value not in _CHOICES.get(key, (value,)):
         raise SettingsError(f"{where}: '{key}' should be one of {', '.join(_CHOICES[key])}, and is {str(value)[:40]!r}.", _REMEDY)
     return value

@@ -54,7 +54,7 @@ def route(catalog: Catalog, intent: str, blocked: Mapping[str, str], pinned: str
     Raises RoutingError when nothing can take the message.
     """
     ranked = _ranked(catalog, intent, pinned)
-    return _sift(catalog, intent, ranked, blocked, need)
+    return _sift(catalog, intent, ranked, blocked, need, pinned)
 
 
 def escalate(catalog: Catalog, chosen: Route, blocked: Mapping[str, str], need: int = 0) -> Route:
@@ -92,7 +92,7 @@ def _ranked(catalog: Catalog, intent: str, pinned: str) -> list[tuple[Entry, str
     return [(entry, why) for _, entry, why in ranked]
 
 
-def _sift(catalog: Catalog, intent: str, ranked: list[tuple[Entry, str]], blocked: Mapping[str, str], need: int) -> Route:
+def _sift(catalog: Catalog, intent: str, ranked: list[tuple[Entry, str]], blocked: Mapping[str, str], need: int, pinned: str = "") -> Route:
     """Part the usable from the blocked and the too small."""
     usable: list[Candidate] = []
     passed: list[Candidate] = []
@@ -105,7 +105,7 @@ def _sift(catalog: Catalog, intent: str, ranked: list[tuple[Entry, str]], blocke
         raise RoutingError(
             f"No model can take this message ({listed}).", "Shorten the message, or run 'relay models' to see and add models."
         )
-    return Route(intent, tuple(usable), tuple(passed), _notice(usable[0], passed))
+    return Route(intent, tuple(usable), tuple(passed), _notice(usable[0], passed, pinned))
 
 
 def _too_small(entry: Entry, need: int) -> str:
@@ -113,12 +113,17 @@ def _too_small(entry: Entry, need: int) -> str:
     return f"reads {entry.context:,} tokens, and the message needs about {need + entry.context - room:,}" if need > room else ""
 
 
-def _notice(first: Candidate, passed: list[Candidate]) -> str:
-    """'phi-4-mini is not on this machine: smollm2-starter (starter) answers'."""
-    wanted = next((c for c in passed if not c.starter), None)
-    if wanted is None or not first.starter:
+def _notice(first: Candidate, passed: list[Candidate], pinned: str) -> str:
+    """'phi-4-mini is not on this machine: smollm2-starter (starter) answers'; said for a stand-in of a model the user chose, too."""
+    if first.model == pinned:
         return ""
-    return f"{wanted.model} {_CLAUSE.get(wanted.reason, f'is passed over ({wanted.reason})')}: {first.model} (starter) answers."
+    wanted = next((c for c in passed if c.model == pinned), None)
+    if wanted is None and first.starter:
+        wanted = next((c for c in passed if not c.starter), None)
+    if wanted is None:
+        return ""
+    stand_in = f"{first.model} (starter)" if first.starter else first.model
+    return f"{wanted.model} {_CLAUSE.get(wanted.reason, f'is passed over ({wanted.reason})')}: {stand_in} answers."
 
 
 ABSENT = "not on this machine"

@@ -26,7 +26,7 @@ from typing import Any
 
 import httpx2
 
-from base.errors import BackendError, FetchError, Refused, Unreachable
+from base.errors import BackendError, FetchError, Refused, Unfit, Unreachable
 from base.progress import Progress
 from router.inprocess import Transport, Weights, closing, environment, plain
 from router.queues import Line
@@ -86,7 +86,7 @@ def _state(home: Path) -> _State:
             places = {"app_data_dir": folder, "model_cache_dir": folder / "models", "logs_dir": folder / "logs"}
             with environment(CI="true", XDG_CACHE_HOME=str(folder / "cache")):
                 settings = {name: str(path) for name, path in places.items()}
-                config = sdk.Configuration(app_name="relay", disable_nonessential_telemetry=True, **settings)
+                config = sdk.Configuration(app_name="relay", log_level=sdk.LogLevel.FATAL, disable_nonessential_telemetry=True, **settings)
                 sdk.FoundryLocalManager.initialize(config)
         manager = sdk.FoundryLocalManager.instance
         if not hasattr(manager, "relay"):
@@ -234,8 +234,11 @@ def _request(body: dict[str, Any]) -> Iterator[Any]:
 
 
 def _count(model: Any, messages: list[dict[str, str]]) -> int:
-    with _sdk().ChatSession(model) as session, _request({"model": "x", "messages": messages, "max_tokens": 1}) as request:
-        return int(session.preflight_request(request).prompt_tokens)
+    try:
+        with _sdk().ChatSession(model) as session, _request({"model": "x", "messages": messages, "max_tokens": 1}) as request:
+            return int(session.preflight_request(request).prompt_tokens)
+    except _failures() as error:
+        raise Unfit(f"This text cannot be counted: {plain(error)}.", "Send it in other words.") from None
 
 
 class _Run:

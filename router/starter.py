@@ -134,7 +134,6 @@ def _workshop(models: Path) -> Iterator[Path]:
 
 def obtain(settings: Settings, work: Path, progress: Progress) -> Path:
     """The checked GGUF file: the user's own, or the fetched one in `work`. Raises FetchError."""
-    progress("fetching the starter model (93 MB)")
     if settings.starter_file:
         source = Path(settings.starter_file).expanduser()
         if not source.is_file():
@@ -144,6 +143,7 @@ def obtain(settings: Settings, work: Path, progress: Progress) -> Path:
             "The starter model is not on this machine, and --offline forbids fetching it.", _remedy("Or start once without --offline.")
         )
     else:
+        progress("fetching the starter model (93 MB)")
         source = _download(work)
     gguf = _take_out(source, work)
     progress("checking the starter model")

@@ -7,6 +7,7 @@ asks the network: what is not here is simply not here.
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import httpx2
@@ -42,6 +43,15 @@ class Local:
         """Remember where a download went, so that chatting never needs the public catalog."""
         known = {key: str(path) for key, path in self._downloads().items()}
         write_atomic(self._register, json.dumps({**known, name: str(folder)}, indent=1))
+
+    def forget(self, name: str) -> bool:
+        """Drop a download's record and its files; whether there was one."""
+        known = self._downloads()
+        folder = known.pop(name, None)
+        write_atomic(self._register, json.dumps({key: str(path) for key, path in known.items()}, indent=1))
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        return folder is not None
 
     @property
     def _register(self) -> Path:

@@ -40,6 +40,8 @@ def written(tmp_path: Path, text: str) -> Path:
         (GOOD + "    licence: MIT\n", "line 12: the key 'licence' stands twice"),
         (GOOD.replace("place: here", "place: there"), "runs at 'there', which is no place"),
         (GOOD.replace("kind: endpoint", "kind: cloud"), "line 3: 'kind' should be one of"),
+        (GOOD.replace("http://127.0.0.1:9/v1", "http://[::1"), "line 3: 'base_url' should be an address"),
+        (GOOD + "    limits: {concurrent: 0}\n", "line 12: 'concurrent' should be a number of 1 or more"),
         (GOOD.replace("[general]", "general"), "line 7: 'capabilities' should be a list of words"),
         (GOOD.replace("context: 4096", "context: .inf"), "line 10: 'context' should be a whole number"),
         (GOOD.replace("size_gb: 1", "size_gb: .nan"), "line 9: 'size_gb' should be a number"),
@@ -84,3 +86,9 @@ def test_foundry_local_endpoint_moves_all_but_starters_and_own_folders(tmp_path:
     catalog = CatalogFile(tmp_path).current()
     assert catalog.place(catalog.models["phi-4-mini"]).url == "http://127.0.0.1:5273/v1"
     assert catalog.place(catalog.models["smollm2-starter"]).kind == "foundry"
+
+
+def test_an_address_that_is_none_blocks_its_models_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOUNDRY_LOCAL_ENDPOINT", "http://[bad")
+    catalog = CatalogFile(tmp_path).current()
+    assert catalog.place(catalog.models["phi-4-mini"]).url == ""

@@ -62,3 +62,10 @@ def test_escalation_goes_upward_only(catalog: Catalog) -> None:
         escalate(catalog, route(catalog, "general", {}), {"gpt-oss-20b": ABSENT})
     with pytest.raises(RoutingError, match="No model is larger"):
         escalate(catalog, route(catalog, "general", {}, pinned="gpt-oss-20b"), {})
+
+
+def test_a_chosen_model_that_cannot_be_used_is_never_swapped_silently(catalog: Catalog) -> None:
+    chosen = route(catalog, "general", {"gpt-oss-20b": ABSENT}, pinned="gpt-oss-20b")
+    assert chosen.notice == "gpt-oss-20b is not on this machine: phi-4-mini answers."
+    starter = route(catalog, "general", dict.fromkeys(REAL, ABSENT), pinned="smollm2-starter")
+    assert starter.notice == "", "whoever chose a starter knows"
