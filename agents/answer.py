@@ -22,7 +22,6 @@ from agents.events import (
     Message,
     RouteChosen,
     StepDone,
-    StepStarted,
     Stopped,
     Token,
     Totals,
@@ -40,7 +39,16 @@ from router.intents import GENERAL, Intent
 
 DEMO_SCOPE = "demo"
 """The collection of the shipped handbook; everyone may search it."""
-SILENT = "The documents do not say."
+SILENT = (
+    "The documents do not say.",
+    "No passage in your documents comes close to this question, so no model was asked.",
+)
+TIGHT = (
+    "The passages found do not fit beside so long a message.",
+    "Your documents have something on this. Shorten the message, or choose a model that reads more.",
+)
+LEAST_PASSAGE = 40
+"""Tokens of a passage that are still worth reading."""
 
 
 class Shelf(Protocol):
@@ -60,28 +68,26 @@ class Tally:
     began: float
     totals: Totals = field(default_factory=Totals)
     written: str = ""
+    writer: str = ""
 
     def see(self, event: Event) -> None:
-        """Take one event into account."""
-        if isinstance(event, StepStarted):
-            self.written = ""
-        elif isinstance(event, Token):
-            self.written += event.text
+        """Take one event into account. A step that has said nothing yet does not erase the one before it."""
+        if isinstance(event, Token):
+            self.written = event.text if event.step != self.writer else self.written + event.text
+            self.writer = event.step
         elif isinstance(event, StepDone):
             self._add(event)
 
     def _add(self, done: StepDone) -> None:
         t = self.totals
-        first = t.ttft_ms
-        if first is None and done.ttft_ms is not None:
-            first = round(_ms(self.began) - done.ms + done.ttft_ms, 2)
+        first = [ms for ms in (t.ttft_ms, None if done.ttft_ms is None else round(done.start_ms + done.ttft_ms, 2)) if ms is not None]
         self.totals = replace(
             t,
             steps=t.steps + 1,
             tokens_in=t.tokens_in + done.tokens_in,
             tokens_out=t.tokens_out + done.tokens_out,
             cost=t.cost + done.cost,
-            ttft_ms=first,
+            ttft_ms=min(first, default=None),
             models=t.models if done.model in t.models else (*t.models, done.model),
         )
 
@@ -117,16 +123,15 @@ class Conductor:
         route = self._router.route(catalog, intent.name, turn.text, turn.model)
         yield RouteChosen(route, _ms(began))
         passages: tuple[Passage, ...] = ()
-        if self._wants_knowledge(turn, intent):
-            grounded = await self._ground(turn, catalog, route)
+        grounded = await self._ground(turn, catalog, route) if self._wants_knowledge(turn, intent) else None
+        if grounded is not None:
             passages = grounded.passages
             yield grounded
         if turn.knowledge == "docs" and not passages:
-            yield Answered(
-                SILENT, (), tally.close(), notice="No passage in your documents comes close to this question, so no model was asked."
-            )
+            text, notice = TIGHT if grounded and grounded.left_out else SILENT
+            yield Answered(text, (), tally.close(), notice=notice)
             return
-        driver = self._driver(catalog, passages)
+        driver = self._driver(catalog, passages, tally.began)
         async with aclosing(driver.run(self._recipe(turn, catalog, route, passages), turn.control)) as events:
             async for event in events:
                 yield event
@@ -145,13 +150,16 @@ class Conductor:
         began = time.perf_counter()
         floor = self._settings.floor
         scopes = (*turn.scopes, DEMO_SCOPE) if self._settings.demo else turn.scopes
+        if turn.attached:  # what came with the message is what it is about
+            scopes = tuple(scope for scope in turn.scopes if scope.startswith("chat:"))
         found = await self._shelf.search(turn.text, scopes, floor, 12)
         passages = found.passages
         if turn.attached:
-            own = tuple(p for p in passages if p.document_id in turn.attached)
-            passages = own or await self._shelf.opening(turn.attached, 6)
+            passages = tuple(p for p in passages if p.document_id in turn.attached) or await self._shelf.opening(turn.attached, 6)
         budget = self._budget(catalog.models[route.model], turn)
         kept, left_out = pack(passages, budget, estimate)
+        if passages and not kept and budget >= LEAST_PASSAGE:
+            kept, left_out = (_cut(passages[0], budget),), len(passages) - 1
         return Grounded(tuple(kept), left_out, found.best, floor, _ms(began))
 
     def _budget(self, entry: Entry, turn: Turn) -> int:
@@ -165,7 +173,7 @@ class Conductor:
         alone = turn.effort == "draft" or (turn.effort == "auto" and turn.model != "auto")
         return recipes.direct(brief) if alone else recipes.draft_refine(brief)
 
-    def _driver(self, catalog: Catalog, passages: tuple[Passage, ...]) -> Driver:
+    def _driver(self, catalog: Catalog, passages: tuple[Passage, ...], began: float) -> Driver:
         def new_filter() -> Filter:
             if not passages:
                 return lambda text: text
@@ -175,7 +183,7 @@ class Conductor:
         def messages(entry: Entry, asked: tuple[Message, ...]) -> tuple[Message, ...]:
             return (prompt.system(entry, bool(passages)), *prompt.fit(entry, asked[:-1], asked[-1]))
 
-        return Driver(catalog, self._router.backends, self._router.health, messages, new_filter)
+        return Driver(catalog, self._router.backends, self._router.health, messages, new_filter, began)
 
     def _answered(self, outcome: recipes.Outcome, passages: tuple[Passage, ...], tally: Tally, route: Route) -> Answered:
         text = outcome.reply.text
@@ -185,3 +193,9 @@ class Conductor:
 
 def _ms(began: float) -> float:
     return round((time.perf_counter() - began) * 1e3, 3)
+
+
+def _cut(passage: Passage, budget: int) -> Passage:
+    """The beginning of a passage, as much as fits, ending with a word."""
+    text = passage.text[: int((budget - 8) * 3.6)].rsplit(None, 1)[0]
+    return replace(passage, text=text, end=passage.start + len(text))

@@ -128,6 +128,8 @@ async def open_assistant(settings: Settings, owner: bool = False, announce_url: 
     router, local = _router(settings)
     library = await open_knowledge(settings)
     if isinstance(library, Library):
+        if owner:
+            await library.remove_scopes("chat:")  # uploads of a process that was killed: no chat outlives its process
         if announce_url:
             rag.owner.announce(library, announce_url)
     elif owner:

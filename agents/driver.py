@@ -48,9 +48,11 @@ class Line:
 class Driver:
     """One turn's recipe. `outcome` is there when `run` has ended well."""
 
-    def __init__(self, catalog: Catalog, backends: Backends, health: call.Health, prompt: Prompt, new_filter: Callable[[], Filter]) -> None:
+    def __init__(
+        self, catalog: Catalog, backends: Backends, health: call.Health, prompt: Prompt, new_filter: Callable[[], Filter], began: float
+    ) -> None:
         self._catalog, self._backends, self._health = catalog, backends, health
-        self._prompt, self._new_filter = prompt, new_filter
+        self._prompt, self._new_filter, self._began = prompt, new_filter, began
         self.outcome: Outcome | None = None
 
     async def run(self, recipe: Recipe, control: Control) -> AsyncGenerator[Event, None]:
@@ -91,7 +93,7 @@ class Driver:
                         finish, counted = sign.finish or "stop", sign.tokens
                     else:
                         self._aside(sign, line, put)
-            self._piece(keep(""), line, put, count=False)
+            self._piece(keep(""), line, put, held=True)
         except asyncio.CancelledError:
             finish = "cancelled"
             raise
@@ -104,9 +106,11 @@ class Driver:
         line.prompted = "\n".join(message.content for message in messages)
         return [{"role": message.role, "content": message.content} for message in messages]
 
-    def _piece(self, text: str, line: Line, put: Callable[[Event], None], count: bool = True) -> None:
-        line.first = line.first or time.perf_counter()
-        line.raw += count
+    def _piece(self, text: str, line: Line, put: Callable[[Event], None], held: bool = False) -> None:
+        """Show some text; what a filter had `held` back is no new token of the model's."""
+        if not held:
+            line.first = line.first or time.perf_counter()
+            line.raw += 1
         if text:
             line.text += text
             put(Token(line.ask.step, text, line.ask.final))
@@ -131,6 +135,7 @@ class Driver:
             role=line.ask.role,
             model=line.model,
             backend=line.backend,
+            start_ms=round((line.began - self._began) * 1e3, 2),
             ttft_ms=round((line.first - line.began) * 1e3, 2) if line.first else None,
             ms=round((now - line.began) * 1e3, 2),
             tokens_in=read,

@@ -130,6 +130,8 @@ class StepDone:
     role: Role
     model: str
     backend: str
+    start_ms: float
+    """When it began, after the turn's start."""
     ttft_ms: float | None
     ms: float
     tokens_in: int

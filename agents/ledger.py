@@ -1,6 +1,6 @@
-"""Wraps an Answer: each event once, as a JSON line in the trace. Has the shape of an Answer itself; changes nothing.
+"""Wraps an Answer: each event once, as a JSON line in the trace. Has the shape of an Answer itself; changes no event.
 
-Message texts stay out unless the user turns them on; keys and documents' texts never go in.
+Texts, of messages and of passages, stay out unless the user turns them on; keys never go in.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from agents.events import Answer, Event, Token, Turn, Waiting, plain
+from agents.events import Answer, Event, FellBack, Token, Turn, Waiting, plain
 
 SCHEMA = 1
-TEXTS = ("text", "kept", "quote", "before", "after", "evidence")
-"""Fields that may repeat what people or documents said."""
+TEXTS = ("text", "kept", "quote", "evidence", "document", "heading", "error")
+"""Fields that may repeat what people, documents or servers said."""
 
 
 def ledger(answer: Answer, folder: Path, texts: bool = False) -> Answer:
     """`answer`, recorded into `folder`, a file a day."""
 
     async def recorded(turn: Turn) -> AsyncIterator[Event]:
-        turn = turn if turn.id else replace(turn, id=uuid.uuid4().hex)
+        # Half of a surrogate pair is legal in a browser's JSON and nowhere else.
+        turn = replace(turn, id=turn.id or uuid.uuid4().hex, text=turn.text.encode("utf-8", "replace").decode())
         began = time.monotonic()
         async with aclosing(answer(turn)) as events:  # type: ignore[type-var]
             async for event in events:
@@ -39,7 +40,8 @@ def ledger(answer: Answer, folder: Path, texts: bool = False) -> Answer:
 
 
 def _line(turn: Turn, event: Event, at_s: float, texts: bool) -> dict[str, Any]:
-    body = plain(event)
+    # A server's own sentence may echo what it was sent.
+    body = plain(replace(event, reason="") if isinstance(event, FellBack) and not texts else event)
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     return {"schema": SCHEMA, "turn": turn.id, "time": now, "at_ms": round(at_s * 1e3, 2), **(body if texts else _bare(body))}
 
@@ -52,12 +54,12 @@ def _bare(value: Any) -> Any:
 
 
 def _write(folder: Path, line: dict[str, Any]) -> None:
-    """Append one line; a full disk must not take the answer with it."""
+    """Append one line; neither a full disk nor a text that is none must take the answer with it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{datetime.now(UTC):%Y-%m-%d}.jsonl"
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(handle, "a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
-    except OSError:
+    except (OSError, ValueError):
         return

@@ -90,7 +90,12 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
         if text := environ.get(f"RELAY_{name.upper()}"):
             values[name] = _cast(kind, text, f"RELAY_{name.upper()}")
     values.update({name: value for name, value in overrides.items() if value is not None})
-    return Settings(home=home, **values)
+    settings = Settings(home=home, **values)
+    if not 1 <= settings.port <= 65_535:
+        raise SettingsError(f"{settings.port} is no port.", "Choose one from 1024 to 65535, such as 8000.")
+    if not -1 <= settings.floor <= 1:
+        raise SettingsError(f"A floor of {settings.floor:g} is no similarity.", "Choose one from 0 to 1, such as 0.34.")
+    return settings
 
 
 def _cast(kind: str, value: object, where: str) -> object:
