@@ -11,8 +11,10 @@ from contextlib import aclosing
 from agents.assistant import open_assistant
 from agents.events import Answered, Event, Failed, Promoted, Stopped, Token, Turn, plain
 from agents.setup import prepare
+from base.errors import SettingsError
 from base.settings import Settings, load_settings
 from cli.bars import bars
+from cli.say import warn
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,11 +39,14 @@ async def _ask(options: argparse.Namespace, settings: Settings) -> int:
     with bars() as progress:
         await prepare(settings, progress)
     text = sys.stdin.read() if options.text == "-" else options.text
+    if not text.strip():
+        raise SettingsError("There is no question.", 'Write one: relay ask "How do I …?"')
     effort = {"direct": "draft", "draft_refine": "refine"}.get(options.recipe, options.recipe)
     turn = Turn(text, model=options.model, effort=effort, knowledge=options.knowledge)
     show = _json if options.json else _Terminal().show
     last: Event | None = None
     assistant = await open_assistant(settings)
+    warn(assistant.catalog_error())
     try:
         async with aclosing(assistant.answer(turn)) as events:  # type: ignore[type-var]
             async for event in events:
@@ -60,14 +65,16 @@ class _Terminal:
     """The answer on standard output, what led to it on standard error."""
 
     def __init__(self) -> None:
-        self._draft = False
+        self._draft = ""
+        self._live = sys.stdout.isatty()
+        """A person watches the draft; whoever reads standard output gets the answer alone."""
 
     def show(self, event: Event) -> None:
         """Print one event, if a person needs it."""
         if isinstance(event, Token):
             self._token(event)
         elif isinstance(event, Promoted):
-            self._say(f"\n— {event.kept}" if event.kept else "")
+            self._promoted(event)
         elif isinstance(event, Answered):
             self._answered(event)
         elif isinstance(event, Stopped | Failed):
@@ -76,10 +83,22 @@ class _Terminal:
             self._say(line.format(e=event))
 
     def _token(self, event: Token) -> None:
-        if event.final and self._draft:
+        if not event.final:
+            self._draft += event.text
+            if self._live:
+                print(event.text, end="", flush=True)
+            return
+        if self._draft and self._live:
             self._say("\n— refined:")
-        self._draft = not event.final
+        self._draft = ""
         print(event.text, end="", flush=True)
+
+    def _promoted(self, event: Promoted) -> None:
+        if self._live:
+            self._say(f"\n— {event.kept}" if event.kept else "")
+        else:
+            print(event.text, end="", flush=True)
+            self._say(event.kept)
 
     def _answered(self, event: Answered) -> None:
         print("" if event.totals.steps else event.text)

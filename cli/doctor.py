@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import platform
 import shutil
 import socket
@@ -65,6 +66,8 @@ def machine(settings: Settings) -> Iterator[Check]:
 
 def _disk(settings: Settings) -> Check:
     home = next(folder for folder in (settings.home, *settings.home.parents) if folder.exists())
+    if not os.access(home, os.W_OK):
+        return Check("Disk", "bad", f"{home} cannot be written to. Set RELAY_HOME to a folder of yours.")
     free, need = shutil.disk_usage(home).free / 1e9, NEED_GB if missing(settings) else 0.2
     if free < need:
         return Check(

@@ -41,7 +41,10 @@ async def _ingest(options: argparse.Namespace, settings: Settings) -> int:
         print(json.dumps(plain(report), ensure_ascii=False))
     else:
         counts = {name: getattr(report, name) for name in ("added", "changed", "unchanged", "deleted")}
-        print(", ".join(f"{number} {name}" for name, number in counts.items()) + f"; {report.passages} passages")
+        print(
+            ", ".join(f"{number} {name}" for name, number in counts.items())
+            + f"; {report.passages} passage{'' if report.passages == 1 else 's'}"
+        )
         for name, sentence in (*report.failed, *report.no_text):
             print(f"  {name}: {sentence}")
     return 1 if report.failed else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from importlib import import_module
@@ -15,13 +16,16 @@ COMMANDS = {
     "ask": "ask once, in the terminal",
     "route": "show which model would take a message, and why",
     "ingest": "add files or folders to the library",
-    "models": "list, download and remove models",
+    "models": "list, download and forget models",
     "doctor": "check this machine",
 }
 
 
 def main() -> None:
     """The entry point of `relay`."""
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a pipe on Windows is not UTF-8 by itself
+            stream.reconfigure(encoding="utf-8", errors="replace")
     parser = argparse.ArgumentParser(prog="relay", description="A local-first chat assistant.", epilog="relay COMMAND --help tells more.")
     parser.add_argument("--offline", action="store_true", help="never ask the network, not even for set-up")
     subs = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -44,12 +48,16 @@ def run(options: argparse.Namespace) -> NoReturn:
     except RelayError as error:
         print(f"relay: {error}", file=sys.stderr)
         code = 1
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"relay: {error.strerror or error}{where}. Check that RELAY_HOME is a folder that you may write to.", file=sys.stderr)
+        code = 1
     except KeyboardInterrupt:
         print("\nrelay: stopped. What was finished is kept.", file=sys.stderr)
         code = 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
     sys.stdout.flush()
     sys.exit(code)
 

@@ -13,12 +13,13 @@ from agents.assistant import open_local, open_router
 from base.errors import SettingsError, SetupError
 from base.settings import Settings, load_settings
 from cli.bars import bars
+from cli.say import warn
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     parser.add_argument(
-        "action", nargs="?", default="list", choices=("list", "download", "public"), help="public: what Foundry's catalog offers"
+        "action", nargs="?", default="list", choices=("list", "download", "forget", "public"), help="public: what Foundry's catalog offers"
     )
     parser.add_argument("name", nargs="?", help="the model to download, by its name in the catalog")
     parser.add_argument("--json", action="store_true", help="a JSON array")
@@ -29,6 +30,8 @@ def run(options: argparse.Namespace) -> int:
     settings = load_settings()
     if options.action == "download":
         return _download(settings, options.name)
+    if options.action == "forget":
+        return _forget(settings, options.name)
     rows = _public(settings) if options.action == "public" else _listed(settings)
     print(json.dumps(rows, ensure_ascii=False) if options.json else "\n".join(_line(row) for row in rows))
     return 0
@@ -37,6 +40,7 @@ def run(options: argparse.Namespace) -> int:
 def _listed(settings: Settings) -> list[dict[str, Any]]:
     router = open_router(settings)
     catalog = router.current()
+    warn(router.catalogs.error)
     blocked = router.backends.blocked(catalog)
     return [
         {
@@ -73,6 +77,13 @@ def _download(settings: Settings, name: str | None) -> int:
     with bars() as progress:
         local.record(entry.name, asyncio.run(local.foundry.download(entry.aliases, progress, cancel)))
     print(f"{entry.name} is on this machine. It answers from the next message on.")
+    return 0
+
+
+def _forget(settings: Settings, name: str | None) -> int:
+    if not name or not open_local(settings)[1].forget(name):
+        raise SettingsError(f"'{name or ''}' was not downloaded by Relay.", "`relay models` shows what is on this machine.")
+    print(f"{name} is no longer on this machine.")
     return 0
 
 

@@ -17,6 +17,7 @@ from agents.setup import prepare
 from base.errors import RelayError, SettingsError
 from base.settings import load_settings
 from cli.bars import bars
+from cli.say import warn
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +33,8 @@ def run(options: argparse.Namespace) -> int:
     with bars() as progress:
         asyncio.run(prepare(settings, progress, knowledge=False))
     router = open_router(settings)
+    router.current()
+    warn(router.catalogs.error)
     for text in _lines(sys.stdin) if options.text == "-" else (options.text,):
         row = _row(router, text, options.model)
         code = code or int("error" in row)

@@ -8,10 +8,12 @@ import os
 import runpy
 import sys
 
+from agents.assistant import open_router
 from agents.setup import missing, prepare
 from base.settings import ROOT, Settings, load_settings
 from cli import doctor
 from cli.bars import bars
+from cli.say import warn
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +28,9 @@ def run(options: argparse.Namespace) -> int:
     """Serve until stopped."""
     settings = load_settings(host=options.host, port=options.port)
     doctor.require(settings)
+    router = open_router(settings)
+    router.current()
+    warn(router.catalogs.error)
     if missing(settings):
         print("Setting up for the first time; later starts take seconds.", file=sys.stderr)
         with bars() as progress:
