@@ -16,6 +16,7 @@ quiet()
 settings = runtime().settings
 safety.secure(settings.host, config.run.host)
 uploads.accept(settings.max_upload_mb)
+uploads.keep_in(settings.home / "uploads")
 # 'system' is a theme of the page; Chainlit's file knows only light and dark.
 vars(config.ui)["default_theme"] = "system"
 sio.on("stop", handler=page.stop)

@@ -112,14 +112,17 @@ async def take(message: cl.Message | None) -> None:
     session = cast(Any, cl.context.session)
     mine = session.current_task = asyncio.current_task()
     this = chat()
-    await _end_previous(this, mine)
     if message is None:
         await cl.ErrorMessage(content="This message is no longer known here. Please send it as a new one.").send()
         return
-    this.task, this.control, this.turn = mine, Control(), uuid.uuid4().hex[:12]
+    await _end_previous(this, mine)
+    # No await since: of several that waited for the same answer to end, one takes the place and the others wait for it.
+    control = Control()
+    this.task, this.control, this.turn = mine, control, uuid.uuid4().hex[:12]
     painter = Painter(this.turn)
+    exchange = this.ask(message.id, message.content)
     try:
-        await _answer(this, message, painter)
+        await _answer(this, exchange, message, painter)
     except asyncio.CancelledError:
         await painter.stopped()
         raise
@@ -129,19 +132,23 @@ async def take(message: cl.Message | None) -> None:
         logger.exception("A message failed")
         await painter.failed(f"Something in Relay broke ({type(error).__name__}). The terminal in which it runs tells more.")
     finally:
-        _remember(this, painter)
-        this.task = this.control = None
+        # The history holds what stands on the page, also after a stop.
+        exchange.answered = painter.text
+        if this.task is mine:
+            this.task = this.control = None
         remember_rooms()
 
 
 async def _end_previous(this: Chat, mine: asyncio.Task[Any] | None) -> None:
     """One answer at a time: an edit or an early next message ends the one that runs."""
-    previous = this.task
-    if previous is None or previous is mine or previous.done():
-        return
-    await _halt(this)
-    # The end of the other task told the page that nothing runs any more.
-    await cl.context.emitter.task_start()
+    waited = False
+    while this.task is not None and this.task is not mine and not this.task.done():
+        await _halt(this)
+        waited = True
+    if waited:
+        # The end of the other task told the page that nothing runs any more.
+        await cl.context.emitter.task_start()
+        await _end_previous(this, mine)
 
 
 async def _halt(this: Chat) -> None:
@@ -157,14 +164,16 @@ async def _halt(this: Chat) -> None:
         await asyncio.wait({task}, timeout=STOP_PATIENCE)
 
 
-async def _answer(this: Chat, message: cl.Message, painter: Painter) -> None:
-    exchange = this.ask(message.id, message.content)
+async def _answer(this: Chat, exchange: Exchange, message: cl.Message, painter: Painter) -> None:
+    exchange.attached, this.pending = exchange.attached or this.pending, ()
     runner = runtime()
     if this.lost:
         this.lost = False
         await cl.context.emitter.send_toast("This page was away, so its documents were forgotten. Add them again to ask of them.", "info")
     if files := [element for element in message.elements or [] if getattr(element, "path", None)]:
-        await _read(this, exchange, await runner.assistant(), files)
+        if not await _read(this, exchange, await runner.assistant(), files):
+            await cl.Message(content="I could not read it, so no model was asked. Send another file, or the question alone.").send()
+            return
         if not message.content.strip():
             await _read_only(this, exchange)
             return
@@ -178,12 +187,15 @@ async def _warm(runner: Runtime, painter: Painter) -> Assistant:
     pending: list[str] = []
     waiting = asyncio.ensure_future(runner.assistant(pending.append, warm=True))
     told = ""
-    while not waiting.done():
-        await asyncio.wait({waiting}, timeout=0.25)
-        if pending and pending[-1] != told:
-            told = pending[-1]
-            await painter.bubble.show(status=told)
-    return waiting.result()
+    try:
+        while not waiting.done():
+            await asyncio.wait({waiting}, timeout=0.25)
+            if pending and pending[-1] != told:
+                told = pending[-1]
+                await painter.bubble.show(status=told)
+        return waiting.result()
+    finally:
+        waiting.cancel()
 
 
 def _turn(this: Chat, exchange: Exchange, message: cl.Message) -> Turn:
@@ -214,25 +226,18 @@ async def _paint(this: Chat, assistant: Assistant, turn: Turn, painter: Painter)
         this.cited |= {(turn.id, citation.n): citation for citation in reversed(painter.answered.citations)}
 
 
-def _remember(this: Chat, painter: Painter) -> None:
-    """The history holds what stands on the page, also after a stop."""
-    if this.exchanges and painter.text:
-        this.exchanges[-1].answered = painter.text
-
-
-async def _read(this: Chat, exchange: Exchange, assistant: Assistant, files: Sequence[object]) -> None:
-    if not exchange.attached:
-        this.uploads, this.lost = True, False
-        exchange.attached = (*this.pending, *await uploads.read(assistant, files, this.scope))
-    this.pending = ()
+async def _read(this: Chat, exchange: Exchange, assistant: Assistant, files: Sequence[object]) -> bool:
+    """Read the files of a message, unless an edit brings them again; whether any can be used."""
+    this.uploads, this.lost = True, False
+    exchange.attached = tuple(dict.fromkeys((*exchange.attached, *await uploads.read(assistant, files, this.scope))))
+    return bool(exchange.attached)
 
 
 async def _read_only(this: Chat, exchange: Exchange) -> None:
     """Documents without a question: they wait for the next message."""
     this.pending = exchange.attached
-    this.exchanges.pop()
-    if this.pending:
-        await cl.Message(content="I have read it. What would you like to know?").send()
+    this.exchanges.remove(exchange)
+    await cl.Message(content="I have read it. What would you like to know?").send()
 
 
 async def stop(sid: str) -> None:

@@ -52,7 +52,7 @@ def starters() -> list[cl.Starter]:
 def modes(models: Sequence[ModelInfo]) -> list[cl.Mode]:
     """The three pickers; a model that cannot be used says why."""
     return [
-        cl.Mode(id="model", name="Model", options=[_auto(), *(_model(info) for info in models)]),
+        cl.Mode(id="model", name="Model", options=[_auto(), *(_model(info) for info in sorted(models, key=lambda info: not info.usable))]),
         cl.Mode(id="knowledge", name="Knowledge", options=_options(KNOWLEDGE, "book-open")),
         cl.Mode(id="effort", name="Effort", options=_options(EFFORT, "gauge")),
     ]

@@ -7,6 +7,7 @@ fails the page still stands, and says what happened and what to do.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 
@@ -21,7 +22,8 @@ from base.errors import RelayError
 from base.settings import Settings, load_settings
 from ui import kept, remember_rooms
 
-LIBRARY = "/relay/library"
+LIBRARY = "/relay/library/"
+"""With its slash: a mount does not answer to its bare name, and Chainlit's route for everything would."""
 
 
 class Runtime:
@@ -45,13 +47,20 @@ class Runtime:
 
     async def assistant(self, tell: Callable[[str], None] | None = None, warm: bool = False) -> Assistant:
         """The assistant once it is open, and with `warm` once its models are. Raises RelayError when it cannot be."""
+        if self.problem and self._task is not None and self._task.done():
+            # What stood in the way may be gone, such as a command that held the library.
+            self._task, self.problem, self.doing = None, "", "Opening Relay"
+            self._opened.clear()
+            self._warm.clear()
         self.start()
         waited = self._warm if warm else self._opened
         while not waited.is_set():
             if tell:
                 tell(self.doing)
             # The label changes while it is prepared, so the wait is cut into looks.
-            await asyncio.wait([asyncio.ensure_future(waited.wait())], timeout=0.5)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await waited.wait()
         if self._assistant is None:
             raise RelayError(self.problem)
         return self._assistant
@@ -98,14 +107,16 @@ def address() -> str:
 
 def _mount(assistant: Assistant) -> None:
     """Let the command line hand its work to the library's owner; before Chainlit's route for everything."""
-    app.router.routes.insert(0, Mount(LIBRARY, app=assistant.library_app))
+    app.router.routes.insert(0, Mount(LIBRARY.rstrip("/"), app=assistant.library_app))
 
 
 def quiet() -> None:
     """Keep the terminal to what a person wants to read there."""
     logging.getLogger("httpx2").setLevel(logging.WARNING)
     # There is one language, and chainlit.md is in it.
-    logger.addFilter(lambda record: "Translated markdown file" not in record.getMessage())
+    # Relay says itself when and where it is ready.
+    said = ("Translated markdown file", "Your app is available at")
+    logger.addFilter(lambda record: not record.getMessage().startswith(said))
 
 
 def runtime() -> Runtime:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import chainlit as cl
+import chainlit.config
+from chainlit import server
 from chainlit.config import config
 from chainlit.context import local_steps
 from chainlit.logger import logger
@@ -16,6 +19,13 @@ from base.errors import RelayError
 from rag.kinds import KINDS
 from rag.library import Report
 from ui.steps import count
+
+
+def keep_in(folder: Path) -> None:
+    """Chainlit keeps what a browser sends while its page is open; that is user data, and has no place in the checkout."""
+    shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
+    folder.mkdir(parents=True, exist_ok=True)
+    chainlit.config.FILES_DIRECTORY = vars(server)["FILES_DIRECTORY"] = folder
 
 
 def accept(max_mb: int) -> None:

@@ -33,8 +33,9 @@ def scripted(tmp_path: Path, prepared_models: Path) -> Iterator[Callable[[str], 
         yield start
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Closed with its file: while it is open its event loop runs, and no async test could."""
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if path is None:
         if os.environ.get("CI"):

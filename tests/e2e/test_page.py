@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from driving import ARTEFACTS, Server, finished, pick, send, wait_until
+from driving import ARTEFACTS, ROOT, Server, finished, pick, send, wait_until
 from playwright.sync_api import Page, expect
 
 NewPage = Callable[..., Page]
@@ -91,6 +95,41 @@ def test_an_upload_is_read_asked_about_and_cited_and_no_other_chat_sees_it(serve
     send(other, "What is the maximum range of the Zephyr-9 drone?")
     finished(other)
     expect(other.locator('[data-step-type="assistant_message"]').first).to_contain_text("The documents do not say.")
+
+
+def test_a_document_sent_alone_waits_for_its_question_and_an_unreadable_one_asks_no_model(
+    server: Server, new_page: NewPage, tmp_path: Path
+) -> None:
+    manual, broken = tmp_path / "zephyr.md", tmp_path / "picture.pdf"
+    manual.write_text(DRONE, encoding="utf-8")
+    broken.write_bytes(b"\x89PNG no pdf at all")
+    page = new_page(server.url)
+    expect(page.locator("#mode-picker-trigger-model")).to_be_visible(timeout=30_000)
+    page.wait_for_timeout(500)
+    page.locator("input[type=file]").first.set_input_files(manual)
+    page.locator("#chat-submit").click()
+    expect(page.get_by_text("I have read it. What would you like to know?")).to_be_visible(timeout=30_000)
+    send(page, "What is the maximum range of the Zephyr-9 drone?")
+    finished(page)
+    expect(page.get_by_text(re.compile(r"Retrieve · \d+ passage"))).to_be_visible()
+    page.locator("input[type=file]").first.set_input_files(broken)
+    send(page, "What is in this picture?")
+    expect(page.get_by_text("I could not read it, so no model was asked.", exact=False)).to_be_visible(timeout=30_000)
+    finished(page)
+
+
+def test_a_terminal_beside_the_chat_hands_its_work_over(server: Server, tmp_path: Path, prepared_models: Path) -> None:
+    (tmp_path / "tea.md").write_text("# Tea\n\nThe office tea is kept in the blue cupboard on the third floor.\n", encoding="utf-8")
+    wait_until(lambda: "Relay is ready" in server.log, 30)
+    env = {**os.environ, "RELAY_HOME": str(server.home), "RELAY_MODELS_DIR": str(prepared_models)}
+    relay = [sys.executable, "-m", "cli.main"]
+    taken = subprocess.run([*relay, "ingest", str(tmp_path / "tea.md")], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert taken.returncode == 0 and taken.stdout.startswith("1 added"), taken.stderr
+    command = [*relay, "ask", "Where is the office tea kept?", "--knowledge", "docs", "--recipe", "draft", "--json"]
+    asked = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    events = [json.loads(line) for line in asked.stdout.splitlines()]
+    assert next(event for event in events if event["type"] == "Grounded")["passages"][0]["document"] == "Tea"
+    assert events[-1]["type"] == "Answered"
 
 
 def test_docs_only_says_that_the_documents_do_not_tell(server: Server, new_page: NewPage) -> None:
