@@ -20,7 +20,7 @@ from rag.library import DEMO, Library, Report
 from rag.owner import RemoteLibrary
 from rag.retrieve import Passage
 from router.backends import Backends
-from router.catalog import CatalogFile
+from router.catalog import Catalog, CatalogFile, Entry
 from router.fake import FakeTransport, read_script
 from router.intents import GENERAL, load_rules
 from router.weights import Local
@@ -58,11 +58,19 @@ class Assistant:
 
     async def ready(self, progress: Progress = silent) -> None:
         """Warm the model that will answer first, if it runs in this process."""
-        catalog = self._router.current()
-        first = catalog.models[self._router.route(catalog, GENERAL, "").model]
+        catalog, first = self._first()
         if catalog.place(first).kind == "foundry" and not self.settings.fake:
             progress(f"Warming {first.name}")
             await self._local.warm(first)
+            await self.rest()
+
+    async def rest(self) -> None:
+        """Let go of what nobody used for a while. To be called now and then; nothing waits for it."""
+        await self._local.rest(self.settings.idle_s, self._first()[1].name)
+
+    def _first(self) -> tuple[Catalog, Entry]:
+        catalog = self._router.current()
+        return catalog, catalog.models[self._router.route(catalog, GENERAL, "").model]
 
     async def add_files(self, files: Sequence[tuple[Path, str]], scope: str, progress: Progress = silent) -> Report:
         """Files into a collection; pairs of a path on disk and the name to show."""

@@ -48,6 +48,8 @@ class Settings:
     max_upload_mb: int = 25
     grace_s: float = 5.0
     """How long a generation outlives its lost page."""
+    idle_s: float = 300.0
+    """How long a model in this process stays in memory unused; the one that answers first stays for good."""
     demo: bool = True
     """Keep the shipped demo handbook in the library."""
     trace_text: bool = False

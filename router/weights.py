@@ -6,13 +6,16 @@ asks the network: what is not here is simply not here.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
+import time
 from pathlib import Path
 
 import httpx2
 
 from base.files import write_atomic
+from base.memory import give_back
 from router import starter
 from router.backends import Messages
 from router.catalog import Entry
@@ -25,6 +28,7 @@ class Local:
     def __init__(self, home: Path, models: Path) -> None:
         self._home, self._models = home, models
         self._started: Foundry | None = None
+        self._used: dict[str, float] = {}
 
     @property
     def foundry(self) -> Foundry:
@@ -69,6 +73,7 @@ class Local:
 
     async def load(self, entry: Entry) -> None:
         """Bring it into memory."""
+        self._used[entry.name] = time.monotonic()
         await self.foundry.load(self._weights(entry))
 
     async def warm(self, entry: Entry) -> None:
@@ -78,8 +83,18 @@ class Local:
         await self.foundry.warm(weights)
 
     async def count(self, entry: Entry, messages: Messages) -> int:
-        """Exact prompt tokens, by the runtime's preflight."""
+        """Exact prompt tokens, by the runtime's preflight. Every request asks for them, so this is when a model was used."""
+        self._used[entry.name] = time.monotonic()
         return await self.foundry.tokens(entry.name, [dict(message) for message in messages])
+
+    async def rest(self, idle_s: float, keep: str) -> None:
+        """Let go of models that nobody used for so long, but for `keep`; and of memory that is free anyway."""
+        if self._started is None:
+            return
+        for name in self._started.loaded():
+            if name != keep and time.monotonic() - self._used.get(name, 0.0) > idle_s:
+                await self._started.unload(name)
+        await asyncio.to_thread(give_back)
 
     def transport(self) -> httpx2.AsyncBaseTransport:
         """Answers the OpenAI API from this process."""

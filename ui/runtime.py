@@ -22,6 +22,8 @@ from base.errors import RelayError
 from base.settings import Settings, load_settings
 from ui import kept, remember_rooms
 
+TIDY_S = 20.0
+"""Seconds between two looks at what may be let go of."""
 LIBRARY = "/relay/library/"
 """With its slash: a mount does not answer to its bare name, and Chainlit's route for everything would."""
 
@@ -39,6 +41,7 @@ class Runtime:
         self._opened = asyncio.Event()
         self._warm = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._tidier: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to open, once."""
@@ -74,6 +77,7 @@ class Runtime:
             _mount(self._assistant)
             self._opened.set()
             await self._assistant.ready(self._progress)
+            self._tidier = self._tidier or asyncio.create_task(self._tidy(self._assistant))
             logger.info("Relay is ready at %s", address())
         except RelayError as error:
             self.problem = str(error)
@@ -87,13 +91,24 @@ class Runtime:
             self._opened.set()
             self._warm.set()
 
+    @staticmethod
+    async def _tidy(assistant: Assistant) -> None:
+        """Now and then, give memory back that nobody uses."""
+        while True:
+            await asyncio.sleep(TIDY_S)
+            try:
+                await assistant.rest()
+            except Exception:
+                logger.exception("Memory could not be given back")
+
     def _progress(self, label: str, fraction: float | None = None, /) -> None:
         self.doing = label if fraction is None else f"{label} ({fraction:.0%})"
 
     async def close(self) -> None:
         """Stop opening, and let go of the models and the library."""
-        if self._task and not self._task.done():
-            self._task.cancel()
+        for task in (self._task, self._tidier):
+            if task and not task.done():
+                task.cancel()
         if self._assistant is not None:
             await self._assistant.close()
 

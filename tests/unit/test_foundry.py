@@ -19,7 +19,9 @@ import pytest
 from base.errors import FetchError, Unreachable
 from base.settings import ROOT, Settings
 from router import starter
+from router.catalog import Entry
 from router.foundry import Foundry, Weights
+from router.weights import Local
 
 PARIS = [{"role": "system", "content": "You are a helpful AI assistant."}, {"role": "user", "content": "What is the capital of France?"}]
 STORY = [{"role": "user", "content": "Write a long story about a fox."}]
@@ -154,3 +156,16 @@ def test_a_broken_starter_is_noticed_and_a_wrong_source_refused(weights: Weights
         starter.prepare(Settings(home=tmp_path, starter_file=str(tmp_path / "other.gguf")))
     assert json.loads((weights.folder / starter.MANIFEST).read_text())["source"] == starter.GGUF_SHA256
     assert not [path for path in models.iterdir() if path.name.startswith(".workshop")]
+
+
+async def test_an_idle_model_is_let_go_and_the_first_one_stays(foundry: Foundry, weights: Weights, home: Path) -> None:
+    local = Local(home, weights.folder.parent)
+    entries = [Entry(name, "here", ("general",), 1, 0.1, 1536, "MIT", path=str(weights.folder)) for name in ("first", "second")]
+    for entry in entries:
+        await local.load(entry)
+    await local.rest(idle_s=60, keep="first")
+    assert {"first", "second"} <= set(local.foundry.loaded()), "nobody was idle for so long"
+    await local.rest(idle_s=0, keep="first")
+    assert "first" in local.foundry.loaded() and "second" not in local.foundry.loaded()
+    await local.foundry.unload("first")
+    await foundry.load(weights)
