@@ -136,7 +136,7 @@ class Conductor:
             async for event in events:
                 yield event
         assert driver.outcome is not None
-        yield self._answered(driver.outcome, passages, tally, route)
+        yield self._answered(driver.outcome, passages, tally, route, turn.text)
 
     def _wants_knowledge(self, turn: Turn, intent: Intent) -> bool:
         """Always in docs mode; in auto for questions, and for whatever came with a document."""
@@ -185,9 +185,9 @@ class Conductor:
 
         return Driver(catalog, self._router.backends, self._router.health, messages, new_filter, began)
 
-    def _answered(self, outcome: recipes.Outcome, passages: tuple[Passage, ...], tally: Tally, route: Route) -> Answered:
+    def _answered(self, outcome: recipes.Outcome, passages: tuple[Passage, ...], tally: Tally, route: Route, asked: str) -> Answered:
         text = outcome.reply.text
-        cited: tuple[Citation, ...] = citations(text, passages) if passages else ()
+        cited: tuple[Citation, ...] = citations(text, passages, question=asked) if passages else ()
         return Answered(text, cited, tally.close(), outcome.reply.model, route.notice)
 
 

@@ -18,6 +18,10 @@ LOOK_AHEAD = 16
 """Characters between [ and ] after which it is no citation."""
 LARGEST = 99
 """A larger number in brackets is a year or a code, not a citation."""
+FILLER = content("answer question correct yes no total only up take takes there")
+"""What a short answer says around what it tells."""
+ASKED = 0.3
+"""Share of the question's words that must stand beside what the answer adds."""
 SUPPORT = 0.5
 """Share of an answer sentence's content words that a passage must hold to be attached by Relay."""
 SHARED = 3
@@ -148,8 +152,10 @@ def _numbers(inside: str) -> list[int]:
     return numbers
 
 
-def citations(answer_text: str, passages: Sequence[Passage], used: Sequence[int] = ()) -> tuple[Citation, ...]:
+def citations(answer_text: str, passages: Sequence[Passage], used: Sequence[int] = (), question: str = "") -> tuple[Citation, ...]:
     """The answer's citations in order, each number with the passage's sentence that supports the citing sentence best.
+
+    "The answer is: 12." says little by itself, so the `question` helps to find what it was said of.
 
     `used` names numbers whose mark is no longer in the text. When the model cited nothing at all, the passages that
     support the answer by their words are attached, if any do.
@@ -161,13 +167,13 @@ def citations(answer_text: str, passages: Sequence[Passage], used: Sequence[int]
     for start, end in sentences(text):
         sentence = text[start:end]
         for mark in MARK.finditer(sentence):
-            _cite(found, int(mark[1]), MARK.sub("", sentence), passages, "model")
+            _cite(found, int(mark[1]), f"{MARK.sub('', sentence)} {question}", passages, "model")
     for number in used:
         if not any(number == n for n, _ in found):
             _cite(found, number, MARK.sub("", text), passages, "model")
     if not found:
-        for number, sentence in _supported(text, passages):
-            _cite(found, number, sentence, passages, "relay")
+        for number, sentence in _supported(text, passages, question):
+            _cite(found, number, f"{sentence} {question}", passages, "relay")
     return tuple(found.values())
 
 
@@ -192,12 +198,13 @@ def best_sentence(sentence: str, text: str) -> str:
     return max((text[start:end] for start, end in sentences(text)), key=rank, default=text)
 
 
-def _supported(text: str, passages: Sequence[Passage]) -> Iterator[tuple[int, str]]:
+def _supported(text: str, passages: Sequence[Passage], question: str) -> Iterator[tuple[int, str]]:
     """(n, answer sentence) of the best-supported sentences, each passage once."""
     scored: list[tuple[float, int, str]] = []
     for start, end in sentences(text):
         sentence = text[start:end]
-        best = max(((support(sentence, passage.text), -n) for n, passage in enumerate(passages, 1)), default=(0.0, 0))
+        weights = ((max(support(sentence, p.text), answers(sentence, question, p.text)), -n) for n, p in enumerate(passages, 1))
+        best = max(weights, default=(0.0, 0))
         if best[0] >= SUPPORT:
             scored.append((best[0], -best[1], sentence))
     seen: set[int] = set()
@@ -215,3 +222,17 @@ def support(sentence: str, text: str) -> float:
     if len(shared) < SHARED or not numbers <= there:
         return 0.0
     return len(shared) / len(wanted)
+
+
+def answers(sentence: str, question: str, text: str) -> float:
+    """How sure one sentence of `text` says what the answer adds to the question: all of it, beside words of the question.
+
+    0 when the answer adds nothing, or no sentence holds it; else SUPPORT and up, by the share of the question's words.
+    """
+    asked = content(question)
+    added = content(sentence) - asked - FILLER
+    holding = (asked & there for start, end in sentences(text) if added <= (there := content(text[start:end])))
+    share = (
+        max((len(shared) / len(asked) for shared in holding if len(shared) >= min(2, len(asked))), default=0.0) if added and asked else 0.0
+    )
+    return SUPPORT + (1 - SUPPORT) * share if share >= ASKED else 0.0

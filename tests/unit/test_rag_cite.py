@@ -83,3 +83,16 @@ def test_pack_keeps_the_budget_and_numbers_what_it_keeps() -> None:
     assert len(block.split()) <= 100
     assert pack(many, 0, len) == ((), 5)
     assert "p. 3" in numbered([Passage("1", "Doc", "d", "", 3, None, "t", 0, 1)])
+
+
+def test_a_bare_answer_is_found_by_what_was_asked() -> None:
+    text = (
+        "Leave is a benefit.\n\nIf you used FMLA within 12 months, those hours are subtracted. "
+        "You are entitled to 12 weeks of paid parental leave."
+    )
+    passage = Passage("1", "Leave", "d", "", None, None, text, 0, len(text))
+    asked = "How many weeks of paid parental leave may an employee take?"
+    (cited,) = citations("The answer is: 12.", [passage], question=asked)
+    assert (cited.by, cited.quote) == ("relay", "You are entitled to 12 weeks of paid parental leave.")
+    assert citations("The answer is: 13.", [passage], question=asked) == ()
+    assert citations("The answer is: 12.", [passage], question="Who won the chess title?") == ()
