@@ -72,7 +72,9 @@ def _run_export(stage: Path, progress: Progress) -> None:
     with (
         errors.open("wb") as log,
         subprocess.Popen(
-            [sys.executable, "-m", "rag.export", str(stage)],
+            # -P and cwd: a json.py in the current directory must not be taken for a module.
+            [sys.executable, "-P", "-m", "rag.export", str(stage.absolute())],
+            cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=log,
             stdin=subprocess.DEVNULL,

@@ -8,10 +8,9 @@ indexes. What a crash leaves behind is found by counting at the next open and pu
 from __future__ import annotations
 
 import asyncio
-import sqlite3
+import threading
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,15 +18,16 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from base.errors import KnowledgeError, Unreadable
+from base.errors import Unreadable
 from base.files import sha256
 from base.progress import Progress
 from rag.chunk import chunk
 from rag.document import Document
 from rag.manifest import DocumentInfo, Manifest, Stored, now
+from rag.plain import plain
 from rag.read import Limits, Reader
 from rag.store import Row, Store
-from rag.walk import Candidate, Plan, plan
+from rag.walk import Candidate, Plan, plan, regular, upload
 
 PIPELINE = "1"
 """Raise it when reading or chunking changes: documents made by another pipeline are made anew by the next ingest."""
@@ -94,9 +94,19 @@ class Intake:
 
     def __init__(self, embedder: Embeds, store: Store, manifest: Manifest, limits: Limits) -> None:
         self._embedder, self._store, self._manifest, self._limits = embedder, store, manifest, limits
+        self._cancelled = threading.Event()
+        self._seen: dict[str, str] = {}
+        """Source to hash of what this ingest has looked at."""
 
     async def run(self, paths: Sequence[Path], scope: str, progress: Progress, names: Sequence[str] | None, delete: bool) -> Report:
-        """See Library.ingest."""
+        """See Library.ingest. Cancelled, it commits nothing more, whatever its threads are at."""
+        try:
+            return await self._run(paths, scope, progress, names, delete)
+        except asyncio.CancelledError:
+            self._cancelled.set()
+            raise
+
+    async def _run(self, paths: Sequence[Path], scope: str, progress: Progress, names: Sequence[str] | None, delete: bool) -> Report:
         known = await asyncio.to_thread(self._manifest.documents, scope)
         work = await asyncio.to_thread(plan, paths, names, known)
         report = Report(failed=work.failed, skipped=work.skipped)
@@ -121,13 +131,14 @@ class Intake:
         """Read and cut one file, unless it is unchanged."""
         pipeline = f"{PIPELINE}/{self._embedder.name}"
         try:
-            digest = await asyncio.to_thread(sha256, candidate.path)
-            size = candidate.path.stat().st_size
-        except OSError as error:
-            sentence = f"{candidate.name} cannot be opened ({type(error).__name__}). Check that it exists and that you may read it."
-            return None, replace(report, failed=(*report.failed, (candidate.name, sentence)))
-        known = await asyncio.to_thread(self._manifest.find, scope, candidate.source)
-        if known and (known.hash, known.pipeline) == (digest, pipeline):
+            digest, size = await asyncio.to_thread(_measured, candidate)
+        except Unreadable as error:
+            return None, _failed(candidate, error, report)
+        candidate, known = await asyncio.to_thread(self._placed, candidate, scope, digest)
+        if candidate.source in self._seen:
+            return None, replace(report, unchanged=report.unchanged + 1)
+        self._seen[candidate.source] = digest
+        if known and known.state != "failed" and (known.hash, known.pipeline) == (digest, pipeline):
             return None, _unchanged(known, report)
         info = DocumentInfo(
             *(uuid.uuid4().hex, scope, candidate.source, candidate.name, digest, size, "", candidate.name, 0, "failed", ""),
@@ -140,8 +151,20 @@ class Intake:
             document = await reader.read(candidate.path, candidate.name)
         except Unreadable as error:
             entry = _Entry(replace(info, error=str(error)), None, known is None, [], _none())
-            return entry, replace(report, failed=(*report.failed, (candidate.name, str(error))))
+            # What was read before stays: half-saved files and full memories pass.
+            return None if known and known.state == "ready" else entry, _failed(candidate, error, report)
         return await asyncio.to_thread(self._cut, info, document, known is None), report
+
+    def _placed(self, candidate: Candidate, scope: str, digest: str) -> tuple[Candidate, DocumentInfo | None]:
+        """The candidate and its document, if there is one. An upload takes no other's name: it becomes "report (2).pdf"."""
+        number, placed = 1, candidate
+        while True:
+            known = self._manifest.find(scope, placed.source)
+            taken = self._seen.get(placed.source) or (known.hash if known and known.state != "failed" else digest)
+            if not candidate.is_upload or taken == digest:
+                return placed, known
+            number += 1
+            placed = upload(candidate.path, candidate.name, number)
 
     def _cut(self, info: DocumentInfo, document: Document, fresh: bool) -> _Entry:
         chunks = chunk(document, self._embedder.count)
@@ -178,6 +201,8 @@ class Intake:
 
     def _commit(self, group: Sequence[_Entry]) -> None:
         with self._store.write, plain():
+            if self._cancelled.is_set():
+                return
             first = self._manifest.reserve(sum(len(entry.passages) for entry in group))
             for entry in group:
                 entry.passages = [replace(one, id=first + at) for at, one in enumerate(entry.passages)]
@@ -193,11 +218,29 @@ class Intake:
         with self._store.write, plain():
             self._store.delete(self._manifest.delete(documents))
 
+    def delete_scopes(self, wanted: Callable[[str], bool]) -> None:
+        """Forget the documents of these scopes, those too that a commit under way is just putting there. Blocks."""
+        with self._store.write, plain():
+            self.delete([info.id for info in self._manifest.documents() if wanted(info.scope)])
+
+
+def _measured(candidate: Candidate) -> tuple[str, int]:
+    """(hash, size) of a regular file; a pipe or a device would be read for ever. Raises Unreadable."""
+    try:
+        if not regular(candidate.path):
+            raise Unreadable(f"{candidate.name} is not a regular file.", "Add a file, or a folder of files.")
+        return sha256(candidate.path), candidate.path.stat().st_size
+    except OSError as error:
+        sentence = f"{candidate.name} cannot be opened ({type(error).__name__})."
+        raise Unreadable(sentence, "Check that it exists and that you may read it.") from error
+
+
+def _failed(candidate: Candidate, error: Unreadable, report: Report) -> Report:
+    return replace(report, failed=(*report.failed, (candidate.name, str(error))))
+
 
 def _unchanged(known: DocumentInfo, report: Report) -> Report:
-    """Files that failed or held no text are told again, without being read again."""
-    if known.state == "failed":
-        return replace(report, failed=(*report.failed, (known.name, known.error)))
+    """A file that held no text is told again, without being read again."""
     if known.state == "no_text":
         return replace(report, no_text=(*report.no_text, (known.name, known.error)))
     return replace(report, unchanged=report.unchanged + 1, documents=(*report.documents, known.id))
@@ -215,15 +258,3 @@ def context(passage: Stored) -> str:
 def embedded(passage: Stored) -> str:
     """What the embedder is given of a passage."""
     return f"{context(passage)}\n{passage.text}"
-
-
-@contextmanager
-def plain() -> Iterator[None]:
-    """SQLite's and the disk's complaints as sentences."""
-    try:
-        yield
-    except (sqlite3.OperationalError, OSError) as error:
-        full = "full" in str(error) or getattr(error, "errno", 0) == 28
-        if full:
-            raise KnowledgeError("The disk is full; the document was not taken in.", "Free some space and ingest again.") from error
-        raise KnowledgeError(f"The library cannot be written or read ({error}).", "Check the disk and the rights on its folder.") from error

@@ -16,8 +16,9 @@ from base.errors import KnowledgeError
 from base.progress import Progress, silent
 from base.settings import Settings
 from rag import retrieve
-from rag.intake import Embeds, Intake, Report, context, embedded, plain
+from rag.intake import Embeds, Intake, Report, context, embedded
 from rag.manifest import DocumentInfo, Manifest, Stored
+from rag.plain import plain
 from rag.read import Limits
 from rag.retrieve import Found, Passage
 from rag.store import Row, Store
@@ -103,8 +104,8 @@ class Library:
     ) -> Report:
         """Take files and folders in; unchanged files are skipped, documents whose file is gone from a folder are deleted.
 
-        `names`, one for each path, makes them uploads, known by that name: in its scope an upload replaces an earlier one
-        of the same name.
+        `names`, one for each path, makes them uploads, known by that name: in its scope a second one of the same name with
+        other content becomes "report (2).pdf". A file that cannot be read any more is a failure, and stays as it was read last.
         """
         return await self._intake().run(paths, scope, progress, names, delete)
 
@@ -117,8 +118,16 @@ class Library:
 
     async def remove_scope(self, scope: str) -> None:
         """Forget all documents of a scope: the uploads of a chat that has ended."""
-        found = await self.documents(scope)
-        await asyncio.to_thread(self._intake().delete, [info.id for info in found])
+        await self._remove_where(lambda one: one == scope)
+
+    async def remove_scopes(self, prefix: str) -> None:
+        """Forget all documents of every scope whose name starts with `prefix`: "chat:" drops what a dead process left."""
+        await self._remove_where(lambda one: one.startswith(prefix))
+
+    async def _remove_where(self, wanted: Callable[[str], bool]) -> None:
+        # An ingest that was cancelled just before hears of it first, and commits nothing afterwards.
+        await asyncio.sleep(0)
+        await asyncio.to_thread(self._intake().delete_scopes, wanted)
 
     async def documents(self, scope: str | None = None) -> tuple[DocumentInfo, ...]:
         """All documents, or those of one scope, by name."""

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from base.errors import KnowledgeError
+from rag.plain import plain
 
 VERSION = 1
 SCHEMA = """
@@ -104,15 +105,20 @@ class Manifest:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """All or nothing, on disk when it ends."""
-        self._write.execute("BEGIN IMMEDIATE")
-        with ExitStack() as undo:
-            undo.callback(self._write.execute, "ROLLBACK")
+        with plain(), ExitStack() as undo:
+            undo.callback(self._roll_back)
+            self._write.execute("BEGIN IMMEDIATE")
             yield self._write
+            self._write.execute("COMMIT")
             undo.pop_all()
-        self._write.execute("COMMIT")
+
+    def _roll_back(self) -> None:
+        # When the disk is full, SQLite may have rolled back by itself.
+        if self._write.in_transaction:
+            self._write.execute("ROLLBACK")
 
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
-        with self._reading:
+        with plain(), self._reading:
             return self._read.execute(sql, values).fetchall()
 
     def meta(self, key: str) -> str:

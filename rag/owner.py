@@ -11,6 +11,7 @@ import hmac
 import inspect
 import json
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -28,6 +29,8 @@ from rag.retrieve import Found, Passage
 
 NOTE = "owner.json"
 MOST_BYTES = 1_000_000
+PATIENCE = 5.0
+"""Seconds to wait for a library that a short command holds, or whose owner is starting."""
 METHODS = frozenset(
     ("documents", "document_text", "ingest", "neighbours", "opening", "passage", "rebuild", "remove", "remove_scope", "search", "ping")
 )
@@ -248,24 +251,37 @@ class RemoteLibrary:
 
 
 async def open_library(settings: Settings, embedder_factory: Callable[[], Embeds]) -> Library | RemoteLibrary:
-    """The library itself, or when another process owns it and answers, that one's. Raises LibraryInUse otherwise."""
+    """The library itself, or when another process owns it and answers, that one's. Raises LibraryInUse otherwise, after a
+    while: a short command may hold it, or its owner may be starting."""
     embedder = await asyncio.to_thread(embedder_factory)
-    try:
-        return await Library.open(settings, embedder)
-    except LibraryInUse:
-        note = await asyncio.to_thread(_note, settings.library)
-        if not {"url", "token"} <= note.keys():
-            raise
-        remote = RemoteLibrary(settings, str(note["url"]), str(note["token"]))
+    end = time.monotonic() + PATIENCE
+    while True:
         try:
-            await asyncio.wait_for(remote.ping(), 5)
-        except (KnowledgeError, TimeoutError):
-            await remote.close()
-            raise LibraryInUse(
-                f"Another Relay process (number {note.get('pid')}) owns this library and does not answer.",
-                "Wait a moment if it is starting; else end it and try again.",
-            ) from None
-        return remote
+            return await Library.open(settings, embedder)
+        except LibraryInUse as error:
+            owner = await _owner(settings, error)
+        if isinstance(owner, RemoteLibrary):
+            return owner
+        if time.monotonic() >= end:
+            raise owner
+        await asyncio.sleep(0.1)
+
+
+async def _owner(settings: Settings, refused: LibraryInUse) -> RemoteLibrary | LibraryInUse:
+    """The library of the process that owns it, or why there is none."""
+    note = await asyncio.to_thread(_note, settings.library)
+    if not {"url", "token"} <= note.keys():
+        return refused
+    remote = RemoteLibrary(settings, str(note["url"]), str(note["token"]))
+    try:
+        await asyncio.wait_for(remote.ping(), PATIENCE)
+    except (KnowledgeError, TimeoutError):
+        await remote.close()
+        return LibraryInUse(
+            f"Another Relay process (number {note.get('pid')}) owns this library and does not answer.",
+            "Wait a moment if it is starting; else end it and try again.",
+        )
+    return remote
 
 
 def _note(folder: Path) -> dict[str, Any]:

@@ -92,7 +92,8 @@ def parse_docx(data: bytes, name: str, stem: str) -> Document:
     _check_zip(data, name)
     try:
         file = docx.Document(io.BytesIO(data))
-        builder = Builder("docx", title=" ".join(clean(file.core_properties.title or "").split()))
+        title = " ".join(clean(file.core_properties.title or "").split())
+        builder = Builder("docx", title="" if title == "Word Document" else title)  # python-docx's word for none
         for item in file.iter_inner_content():
             if isinstance(item, Table):
                 for row in item.rows:

@@ -68,7 +68,7 @@ class Reader:
     def _read(self, path: Path, name: str) -> Document:
         self._check_size(path, name)
         with self._turn:
-            body, late = self._ask(json.dumps({"path": str(path), "name": name}).encode() + b"\n")
+            body, late = self._ask(json.dumps({"path": str(path.absolute()), "name": name}).encode() + b"\n")
         if late:
             raise Unreadable(f"{name} took longer than {self.limits.seconds:g} s to read.", "Split it, or save it in a simpler format.")
         if body is None:
@@ -122,7 +122,9 @@ class Reader:
         self._reap()
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))
         return subprocess.Popen(
-            [sys.executable, "-m", "rag.read_child", str(self.limits.memory_mb)],
+            # -P and cwd: a json.py in the current directory must not be taken for a module.
+            [sys.executable, "-P", "-m", "rag.read_child", str(self.limits.memory_mb)],
+            cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

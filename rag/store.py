@@ -1,6 +1,7 @@
 """The two indexes behind one owner: Chroma for vectors, SQLite FTS5 for words. The only file that imports chromadb.
 
 Both can be rebuilt from the manifest, and hold nothing else: ids, vectors, words, scopes. Knows no file and no document.
+Indexes that are not as the last clean close left them (rag.seal) are thrown away at open: they come up empty.
 Chroma's embedded client is not safe for two processes: a lock on the folder keeps the second one out.
 """
 
@@ -10,8 +11,8 @@ import shutil
 import sqlite3
 import sys
 import threading
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +23,8 @@ import numpy.typing as npt
 from filelock import FileLock, Timeout
 
 from base.errors import KnowledgeError, LibraryInUse
+from rag import seal
+from rag.plain import plain, said
 from rag.words import terms
 
 LOCK = "library.lock"
@@ -70,13 +73,14 @@ class Store:
                 raise LibraryInUse(
                     "Another Relay process owns this library.", "Use that one, or end it, or set RELAY_HOME to a folder of its own."
                 ) from None
-            handle = SimpleNamespace(lock=lock, client=None, users=0, write=threading.RLock())
+            handle = SimpleNamespace(lock=lock, client=None, users=0, write=threading.RLock(), trusted=True)
             opened()[key] = handle
         with ExitStack() as undo:
             if handle.users == 0:
                 undo.callback(_release, key, handle)
-            with handle.write:
-                handle.client = handle.client or _open_client(folder)
+            with handle.write, plain():
+                if handle.client is None:
+                    handle.client = _opened_client(folder)
                 store = cls(folder, handle, handle.client)
             undo.pop_all()
         handle.users += 1
@@ -89,13 +93,33 @@ class Store:
         return lock
 
     def _open_collection(self) -> Any:
-        return self._client.get_or_create_collection(
-            COLLECTION, embedding_function=None, configuration={"hnsw": {"space": "cosine", "ef_search": 200}}
-        )
+        with self._watched():
+            return self._client.get_or_create_collection(
+                COLLECTION, embedding_function=None, configuration={"hnsw": {"space": "cosine", "ef_search": 200}}
+            )
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """What an index complains about as sentences; it is not trusted any more, and made anew at the next open."""
+        from chromadb.errors import ChromaError
+
+        try:
+            yield
+        except (sqlite3.DatabaseError, OSError, ChromaError) as error:
+            self.handle.trusted = False
+            seal.unseal(self.folder)
+            raise said(error) from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """From here on a kill leaves indexes that are made anew."""
+        with self._watched():
+            seal.unseal(self.folder)
+            yield
 
     def add(self, rows: Sequence[Row], vectors: npt.NDArray[np.float32]) -> None:
         """Put passages into both indexes; an id that is there is replaced."""
-        with self.write:
+        with self.write, self._writing():
             for at in range(0, len(rows), BATCH):
                 part = rows[at : at + BATCH]
                 self._collection.upsert(
@@ -112,7 +136,9 @@ class Store:
 
     def delete(self, ids: Sequence[int]) -> None:
         """Take passages out of both indexes; unknown ids are passed over."""
-        with self.write:
+        if not ids:
+            return
+        with self.write, self._writing():
             for at in range(0, len(ids), BATCH):
                 self._collection.delete(ids=[str(id) for id in ids[at : at + BATCH]])
             with self._writer:
@@ -121,7 +147,8 @@ class Store:
     def dense(self, vector: npt.NDArray[np.float32], scopes: Sequence[str], count: int) -> list[int]:
         """Ids of the `count` passages nearest to `vector` in `scopes`."""
         where = {"scope": {"$in": list(scopes)}} if len(scopes) > 1 else {"scope": scopes[0]}
-        found = self._collection.query(query_embeddings=[vector], n_results=count, where=where, include=[])
+        with self._watched():
+            found = self._collection.query(query_embeddings=[vector], n_results=count, where=where, include=[])
         return [int(id) for id in found["ids"][0]]
 
     def keyword(self, query: str, scopes: Sequence[str], count: int) -> list[tuple[int, float]]:
@@ -131,7 +158,7 @@ class Store:
             return []
         match = " OR ".join(f'"{word}"' for word in words)
         marks = ",".join("?" * len(scopes))
-        with self._reading:
+        with self._watched(), self._reading:
             rows = self._reader.execute(
                 f"SELECT rowid, -bm25(words) FROM words WHERE words MATCH ? AND scope IN ({marks}) ORDER BY rank LIMIT ?",  # noqa: S608
                 (match, *scopes, count),
@@ -140,19 +167,19 @@ class Store:
 
     def counts(self) -> tuple[int, int]:
         """Passages in Chroma and in the keyword index."""
-        with self._reading:
+        with self._watched(), self._reading:
             words = int(self._reader.execute("SELECT count(*) FROM words").fetchone()[0])
-        return int(self._collection.count()), words
+            return int(self._collection.count()), words
 
     def ids(self) -> tuple[set[int], set[int]]:
         """Ids in Chroma and in the keyword index."""
-        with self._reading:
+        with self._watched(), self._reading:
             words = {int(row[0]) for row in self._reader.execute("SELECT rowid FROM words")}
-        return {int(id) for id in self._collection.get(include=[])["ids"]}, words
+            return {int(id) for id in self._collection.get(include=[])["ids"]}, words
 
     def clear(self) -> None:
         """Empty both indexes."""
-        with self.write:
+        with self.write, self._writing():
             self._client.delete_collection(COLLECTION)
             self._collection = self._open_collection()
             with self._writer:
@@ -165,14 +192,28 @@ class Store:
             self._reader.close()
         self.handle.users -= 1
         if self.handle.users <= 0:
-            _release(str(self.folder.resolve()), self.handle)
+            _release(str(self.folder.resolve()), self.handle, self.folder)
 
 
-def _release(key: str, handle: Any) -> None:
+def _release(key: str, handle: Any, clean: Path | None = None) -> None:
+    """Close the last use of a folder. `clean`: the folder, when its indexes may be sealed."""
     opened().pop(key, None)
-    if handle.client is not None:
-        handle.client.close()
-    handle.lock.release()
+    with ExitStack() as last:
+        last.callback(handle.lock.release)
+        if handle.client is not None:
+            handle.client.close()
+        if clean and handle.trusted:
+            seal.seal(clean)
+
+
+def _opened_client(folder: Path) -> Any:
+    """Chroma on files that were checked, or on none."""
+    if seal.intact(folder):
+        client = _open_client(folder)
+        seal.renew(folder)
+        return client
+    seal.discard(folder)
+    return _open_client(folder)
 
 
 def _open_client(folder: Path) -> Any:
@@ -181,7 +222,7 @@ def _open_client(folder: Path) -> Any:
     from chromadb.config import Settings
     from chromadb.errors import ChromaError
 
-    path = folder / "chroma"
+    path = folder / seal.CHROMA
     settings = Settings(anonymized_telemetry=False, allow_reset=False)
     try:
         return chromadb.PersistentClient(path=str(path), settings=settings)
@@ -197,12 +238,11 @@ def _open_client(folder: Path) -> Any:
 
 def _connect(folder: Path) -> sqlite3.Connection:
     """The keyword index; a damaged file is thrown away, for it can be rebuilt."""
-    path = folder / "keywords.sqlite"
+    path = folder / seal.KEYWORDS
     try:
         return _connected(path)
     except sqlite3.DatabaseError:
-        for file in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
-            file.unlink(missing_ok=True)
+        seal.discard_keywords(folder)
         return _connected(path)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from rag.kinds import readable
 from rag.manifest import DocumentInfo
+
+UPLOAD = "upload:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +21,11 @@ class Candidate:
     path: Path
     source: str
     name: str
+
+    @property
+    def is_upload(self) -> bool:
+        """Known by its name, not by its path."""
+        return self.source.startswith(UPLOAD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,33 +41,66 @@ class Plan:
 
 def plan(paths: Sequence[Path], names: Sequence[str] | None, known: Sequence[DocumentInfo]) -> Plan:
     """Blocks while it walks. A path that does not exist is a failure, never a deletion: a disk may be unplugged."""
+    if names:
+        return Plan(tuple(upload(path, name) for path, name in zip(paths, names, strict=True)), (), (), 0)
     found: dict[str, Candidate] = {}
     failed: list[tuple[str, str]] = []
     roots: list[str] = []
+    closed: list[str] = []
     skipped = 0
-    for path, name in zip(paths, names or [""] * len(paths), strict=True):
-        if name:
-            found[f"upload:{name}"] = Candidate(path, f"upload:{name}", name)
-            continue
+    for path in paths:
         full = path.expanduser().resolve()
         if full.is_dir():
-            roots.append(full.as_posix().rstrip("/") + "/")
-            files = sorted(walk(full))
-            skipped += sum(not readable(file.name) for file in files)
-            for file in filter(lambda file: readable(file.name), files):
-                found[file.as_posix()] = Candidate(file, file.as_posix(), file.name)
+            roots.append(_inside(full))
+            files, refused = walk(full)
+            failed += [(folder.name, f"The folder {folder.name} cannot be opened. Check that you may read it.") for folder in refused]
+            closed += map(_inside, refused)
+            wanted = [file for file in files if readable(file.name)]
+            skipped += len(files) - len(wanted)
+            found |= {file.as_posix(): Candidate(file, file.as_posix(), file.name) for file in wanted}
         elif full.exists():
             found[full.as_posix()] = Candidate(full, full.as_posix(), full.name)
         else:
             failed.append((path.name, f"{path.name} does not exist. Check the path."))
-    gone = [info.id for info in known if info.source not in found and any(info.source.startswith(root) for root in roots)]
+    gone = [info.id for info in known if info.source not in found and _under(info.source, roots) and not _under(info.source, closed)]
     return Plan(tuple(found.values()), tuple(gone), tuple(failed), skipped)
 
 
-def walk(folder: Path) -> Iterator[Path]:
-    """Files under `folder`. Hidden files and folders are passed over; links to folders are not followed."""
-    for where, folders, files in os.walk(folder):
+def upload(path: Path, name: str, number: int = 1) -> Candidate:
+    """An upload by its name; the second of a name is "report (2).pdf"."""
+    if number > 1:
+        name = f"{PurePath(name).stem} ({number}){PurePath(name).suffix}"
+    return Candidate(path, UPLOAD + name, name)
+
+
+def walk(folder: Path) -> tuple[list[Path], list[Path]]:
+    """(files under `folder` in order, folders that cannot be opened). Hidden files and folders are passed over, so is what
+    is no file (pipes, devices); links to folders are not followed."""
+    found: list[Path] = []
+    refused: list[Path] = []
+    for where, folders, files in os.walk(folder, onerror=lambda error: refused.append(Path(error.filename))):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            if not name.startswith("."):
-                yield Path(where, name)
+        paths = [Path(where, name) for name in files if not name.startswith(".")]
+        found += [path for path in paths if _may_be_file(path)]
+    return sorted(found), refused
+
+
+def regular(path: Path) -> bool:
+    """Whether it is a plain file, or a link to one. Raises OSError when that cannot be told."""
+    return stat.S_ISREG(path.stat().st_mode)
+
+
+def _may_be_file(path: Path) -> bool:
+    """What cannot be looked at stays a candidate: it fails with a sentence when it is read, and is not taken for gone."""
+    try:
+        return regular(path)
+    except OSError:
+        return True
+
+
+def _inside(folder: Path) -> str:
+    return folder.as_posix().rstrip("/") + "/"
+
+
+def _under(source: str, folders: Sequence[str]) -> bool:
+    return any(source.startswith(folder) for folder in folders)

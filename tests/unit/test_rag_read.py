@@ -214,6 +214,15 @@ async def test_a_child_that_eats_memory_fails_alone(tmp_path: Path) -> None:
         assert document.text == "fine"
 
 
+async def test_the_child_runs_nothing_from_the_current_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("json.py", "base.py", "sitecustomize.py"):
+        (tmp_path / name).write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    (tmp_path / "ok.md").write_text("fine")
+    monkeypatch.chdir(tmp_path)
+    assert (await read(Path("ok.md"))).text == "fine", "a relative path still counts from the current directory"
+    assert not (tmp_path / "ran").exists()
+
+
 def test_sentences() -> None:
     text = 'Dr. Smith left. He said "go." (Really!) See p. 3, e.g. the U.S. law. 1.5 hours? Yes'
     assert [text[a:b] for a, b in sentences(text)] == [
