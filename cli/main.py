@@ -17,6 +17,7 @@ COMMANDS = {
     "ingest": "add files or folders to the library",
     "models": "list, download and remove models",
     "doctor": "check this machine",
+    "eval": "measure retrieval, refusal or routing on labelled data",
 }
 
 
