@@ -13,6 +13,8 @@ from router.intents import GENERAL, Heard, Intent, Rules, command, detect, follo
 
 CERTAIN = 0.9
 """The confidence from which the rules decide without asking the head."""
+OWN = 0.75
+"""The confidence from which a follow-up's own words outweigh what it follows."""
 BACK = 6
 """How many earlier messages a follow-up is traced back over."""
 
@@ -53,7 +55,7 @@ class Detector:
         own = detect(text, self.rules)
         before = next((m for m in reversed(earlier[-BACK:]) if not following(m, self.rules)), "")
         found = command(before, self.names) or self._judge(before)
-        if found.name == GENERAL or (own.name not in (GENERAL, found.name) and own.confidence >= CERTAIN):
+        if found.name == GENERAL or (own.name not in (GENERAL, found.name) and own.confidence >= OWN):
             return None
         return Intent(found.name, round(min(found.confidence, 0.9), 3), GENERAL, "rules", (words, "goes on from the message before"))
 

@@ -115,17 +115,20 @@ def read(text: str) -> str:
 def hear(text: str, rules: Rules) -> Heard:
     """Ask every rule and every cue once."""
     part = read(text)
+    return Heard(_words(part, rules), tuple(pattern.search(part) is not None for _, pattern in rules.cues))
+
+
+def _words(part: str, rules: Rules) -> tuple[str, ...]:
     found = [rule.pattern.search(part) for rule in rules.rules]
-    words = tuple(" ".join(match.group(0).split())[:60] or "…" if match else "" for match in found)
-    return Heard(words, tuple(pattern.search(part) is not None for _, pattern in rules.cues))
+    return tuple(" ".join(match.group(0).split())[:60] or "…" if match else "" for match in found)
 
 
 def detect(text: str, rules: Rules, heard: Heard | None = None) -> Intent:
     """The intent by the rules alone: the heaviest match decides, the earlier one on a tie; else general."""
-    heard = heard or hear(text, rules)
+    said = heard.words if heard else _words(read(text), rules)
     best: dict[str, float] = {}
     evidence: dict[str, list[str]] = {}
-    for rule, words in zip(rules.rules, heard.words, strict=True):
+    for rule, words in zip(rules.rules, said, strict=True):
         if words:
             evidence.setdefault(rule.intent, []).append(words)
             best[rule.intent] = max(best.get(rule.intent, 0.0), rule.weight)
