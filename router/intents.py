@@ -17,7 +17,7 @@ from base.yamls import read_mapping
 
 SHIPPED = Path(__file__).with_name("intents.yaml")
 GENERAL = "general"
-HEAD, TAIL = 500, 300
+HEAD, TAIL = 320, 200
 """Characters from the start and the end of a long message that the rules read: the request stands there."""
 HEARD = 0.55
 """The weight from which a rule decides when there is no fitted head to ask."""
