@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
@@ -117,7 +118,8 @@ class Conductor:
 
     async def _events(self, turn: Turn, tally: Tally) -> AsyncGenerator[Event, None]:
         catalog, began = self._router.current(), time.perf_counter()
-        intent = self._router.intent(turn.text)
+        earlier = [message.content for message in turn.history if message.role == "user"]
+        intent = await asyncio.to_thread(self._router.intent, turn.text, earlier)
         yield IntentFound(intent, _ms(began))
         began = time.perf_counter()
         route = self._router.route(catalog, intent.name, turn.text, turn.model)

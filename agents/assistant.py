@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import rag.embed
 import rag.owner
 from agents.answer import DEMO_SCOPE, Conductor
 from agents.ledger import ledger
 from agents.routing import Router
-from base.errors import LibraryInUse
+from base.errors import LibraryInUse, PrepareError
 from base.progress import Progress, silent
 from base.settings import Settings
 from rag.embed import NAME as EMBEDDER
@@ -63,6 +66,7 @@ class Assistant:
             progress(f"Warming {first.name}")
             await self._local.warm(first)
             await self.rest()
+        await asyncio.to_thread(self._router.intent, "Good morning")  # loads the embedder
 
     async def rest(self) -> None:
         """Let go of what nobody used for a while. To be called now and then; nothing waits for it."""
@@ -101,10 +105,33 @@ def open_router(settings: Settings) -> Router:
     return _router(settings)[0]
 
 
-def _router(settings: Settings) -> tuple[Router, Local]:
+def _embedder(settings: Settings) -> Callable[[], Embedder]:
+    """The one embedder of this process, loaded when first needed: the library and the router share it."""
+    lock = threading.Lock()
+    loaded: list[Embedder] = []
+
+    def get() -> Embedder:
+        with lock:
+            if not loaded:
+                loaded.append(Embedder.load(settings.models / EMBEDDER))
+            return loaded[0]
+
+    return get
+
+
+def _router(settings: Settings, embedder: Callable[[], Embedder] | None = None) -> tuple[Router, Local]:
+    get = embedder or _embedder(settings)
+
+    def ready() -> Embedder | None:
+        """Not there yet, or damaged: the rules decide alone, and whoever opens the library says what to do."""
+        try:
+            return None if rag.embed.missing(settings.models) else get()
+        except PrepareError:
+            return None
+
     local = Local(settings.home, settings.models)
     fake = FakeTransport(read_script(Path(settings.fake).expanduser())) if settings.fake else None
-    return Router(settings, CatalogFile(settings.home, settings.catalog), load_rules(), Backends(local, fake)), local
+    return Router(settings, CatalogFile(settings.home, settings.catalog), load_rules(), Backends(local, fake), ready), local
 
 
 def open_local(settings: Settings) -> tuple[CatalogFile, Local]:
@@ -112,9 +139,9 @@ def open_local(settings: Settings) -> tuple[CatalogFile, Local]:
     return CatalogFile(settings.home, settings.catalog), Local(settings.home, settings.models)
 
 
-async def open_knowledge(settings: Settings) -> Library | RemoteLibrary:
+async def open_knowledge(settings: Settings, embedder: Callable[[], Embedder] | None = None) -> Library | RemoteLibrary:
     """The library with its demo handbook, or the chat that owns it."""
-    library = await rag.owner.open_library(settings, lambda: Embedder.load(settings.models / EMBEDDER))
+    library = await rag.owner.open_library(settings, embedder or _embedder(settings))
     if isinstance(library, Library):
         await _keep_demo(library, settings.demo)
     return library
@@ -133,8 +160,9 @@ async def _keep_demo(library: Library, wanted: bool) -> None:
 
 async def open_assistant(settings: Settings, owner: bool = False, announce_url: str = "") -> Assistant:
     """Open everything. An `owner` must own the library, and serves it at `announce_url` for the user's other processes."""
-    router, local = _router(settings)
-    library = await open_knowledge(settings)
+    embedder = _embedder(settings)
+    router, local = _router(settings, embedder)
+    library = await open_knowledge(settings, embedder)
     if isinstance(library, Library):
         if owner:
             await library.remove_scopes("chat:")  # uploads of a process that was killed: no chat outlives its process

@@ -2,30 +2,101 @@
 
 from __future__ import annotations
 
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
 from agents.events import Turn
-from base.errors import RoutingError
+from base.errors import RelayError, RoutingError, SetupError
 from base.settings import Settings
 from router import choose
 from router.backends import Backends
 from router.call import Health, estimate
 from router.catalog import Catalog, CatalogFile
+from router.detect import Detector
+from router.examples import SHIPPED as EXAMPLES
+from router.examples import load_examples
+from router.fit import fit
+from router.head import Embed, Head, load_head
 from router.intents import Intent, Rules, detect, flagged
+
+log = logging.getLogger("relay.routing")
+
+
+def _head(path: Path | None) -> Head | None:
+    try:
+        return load_head(path) if path else load_head()
+    except RelayError as error:
+        if path is None or path.is_file():
+            log.warning("%s", error)
+        return None
 
 
 class Router:
     """One for a process. A turn reads the catalog once, by `current()`, and hands that snapshot in."""
 
-    def __init__(self, settings: Settings, catalogs: CatalogFile, rules: Rules, backends: Backends) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        catalogs: CatalogFile,
+        rules: Rules,
+        backends: Backends,
+        embedder: Callable[[], Embed | None] = lambda: None,
+    ) -> None:
         self.settings, self.catalogs, self.rules, self.backends = settings, catalogs, rules, backends
         self.health = Health()
+        self._embedder = embedder
+        own, shipped = _head(settings.home / "head.json"), _head(None)
+        self.detector = Detector(rules, own if own and own.mark == rules.mark else shipped, embedder)
+        self._refit: threading.Thread | None = None
+        self._tried: set[str] = set()
 
     def current(self) -> Catalog:
-        """The newest good catalog."""
-        return self.catalogs.current()
+        """The newest good catalog. When it has gained an intent that has examples, a new head is fitted aside."""
+        catalog = self.catalogs.current()
+        gained = {c for entry in catalog.models.values() for c in entry.capabilities} - self.detector.names - self._tried
+        if gained and self._own.is_file():
+            self._tried |= gained
+            self._refit_aside(gained)
+        return catalog
 
-    def intent(self, text: str) -> Intent:
-        """What the message wants."""
+    @property
+    def _own(self) -> Path:
+        """The user's own examples."""
+        return self.settings.home / "examples.jsonl"
+
+    def intent(self, text: str, earlier: Sequence[str] = ()) -> Intent:
+        """What the message wants; `earlier` are the user's messages before it. Blocks for one embedding: call it in a thread."""
+        return self.detector.detect(text, earlier)
+
+    def by_rules(self, text: str) -> Intent:
+        """What the rules alone say."""
         return detect(text, self.rules)
+
+    def fit(self, out: Path | None = None) -> Head:
+        """Fit the head from the shipped and the user's own examples, use it, and keep it. Raises SetupError without an embedder."""
+        embedder = self._embedder()
+        if embedder is None:
+            raise SetupError("The embedder is not on this machine, so nothing can be fitted.", "Run 'relay up' once.")
+        examples = load_examples((EXAMPLES, self._own) if self._own.is_file() else (EXAMPLES,))
+        head = fit(examples, self.rules, embedder)
+        head.save(out or self.settings.home / "head.json")
+        self.detector.adopt(head)
+        return head
+
+    def _refit_aside(self, gained: set[str]) -> None:
+        """Fit in a thread, when the user's examples speak of a gained intent; until it is done the old head decides."""
+
+        def work() -> None:
+            try:
+                if gained & {example.label for example in load_examples((self._own,))}:
+                    self.fit()
+            except RelayError as error:
+                log.warning("The routing head was not fitted anew. %s", error)
+
+        self._refit = threading.Thread(target=work, name="relay-refit", daemon=True)
+        self._refit.start()
 
     def route(self, catalog: Catalog, intent: str, text: str, model: str = "auto") -> choose.Route:
         """The route, resting models passed over; when only resting ones are left, they are tried all the same."""

@@ -18,6 +18,7 @@ COMMANDS = {
     "ingest": "add files or folders to the library",
     "models": "list, download and forget models",
     "doctor": "check this machine",
+    "eval": "measure retrieval, refusal or routing on labelled data",
 }
 
 
