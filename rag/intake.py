@@ -100,10 +100,12 @@ class Intake:
         known = await asyncio.to_thread(self._manifest.documents, scope)
         work = await asyncio.to_thread(plan, paths, names, known)
         report = Report(failed=work.failed, skipped=work.skipped)
+        # One label, one bar: a line for each of ten thousand files helps nobody.
+        reading = f"Reading {len(work.candidates)} files" if len(work.candidates) > 1 else "Reading one file"
         with Reader(self._limits) as reader:
             group: list[_Entry] = []
             for at, candidate in enumerate(work.candidates):
-                progress(f"Reading {candidate.name}", at / len(work.candidates))
+                progress(reading, at / len(work.candidates))
                 entry, report = await self._prepared(candidate, scope, reader, report)
                 group += [entry] if entry else []
                 if sum(len(one.passages) for one in group) >= GROUP_PASSAGES or len(group) >= GROUP_FILES:
