@@ -22,14 +22,14 @@ import numpy.typing as npt
 from base.errors import KnowledgeError, Unreadable
 from base.files import sha256
 from base.progress import Progress
-from rag.chunk import chunk
+from rag.chunk import chunk, sentences
 from rag.document import Document
 from rag.manifest import DocumentInfo, Manifest, Stored, now
 from rag.read import Limits, Reader
 from rag.store import Row, Store
 from rag.walk import Candidate, Plan, plan
 
-PIPELINE = "1"
+PIPELINE = "2"
 """Raise it when reading or chunking changes: documents made by another pipeline are made anew by the next ingest."""
 SCAN = "{name} holds no text that Relay can read: it may be a scan. Run text recognition (OCR) over it and add the result."
 NO_TEXT = "{name} holds no text beside its title or markup. Add a file with text in it."
@@ -46,6 +46,10 @@ class Embeds(Protocol):
 
     def embed(self, texts: Sequence[str], /) -> Vectors:
         """Unit vectors, float32 (n, d)."""
+        ...
+
+    def embed_parts(self, texts: Sequence[str], spans: Sequence[Sequence[tuple[int, int]]], /) -> tuple[Vectors, list[Vectors]]:
+        """`embed`, and unit vectors (n, d) of parts of each text, given as spans of characters."""
         ...
 
     def count(self, text: str, /) -> int:
@@ -87,6 +91,7 @@ class _Entry:
     fresh: bool
     passages: list[Stored]
     vectors: Vectors
+    sentences: list[Vectors]
 
 
 class Intake:
@@ -141,7 +146,7 @@ class Intake:
         try:
             document = await reader.read(candidate.path, candidate.name)
         except Unreadable as error:
-            entry = _Entry(replace(info, error=str(error)), None, known is None, [], _none())
+            entry = _Entry(replace(info, error=str(error)), None, known is None, [], _none(), [])
             return entry, replace(report, failed=(*report.failed, (candidate.name, str(error))))
         return await asyncio.to_thread(self._cut, info, document, known is None), report
 
@@ -153,7 +158,7 @@ class Intake:
             Stored(0, info.id, info.title, info.scope, at, one.text, " › ".join(one.heading), one.page, one.lines, one.start, one.end)
             for at, one in enumerate(chunks)
         ]
-        return _Entry(info, document, fresh, passages, _none())
+        return _Entry(info, document, fresh, passages, _none(), [])
 
     async def _committed(self, group: Sequence[_Entry], report: Report) -> Report:
         """Embed and store a group of documents; acknowledged when it returns."""
@@ -172,11 +177,11 @@ class Intake:
         )
 
     def _embed(self, group: Sequence[_Entry]) -> None:
-        vectors = self._embedder.embed([embedded(one) for entry in group for one in entry.passages])
+        vectors, sentences = vectors_of([one for entry in group for one in entry.passages], self._embedder)
         at = 0
         for entry in group:
-            entry.vectors = vectors[at : at + len(entry.passages)]
-            at += len(entry.passages)
+            end = at + len(entry.passages)
+            entry.vectors, entry.sentences, at = vectors[at:end], sentences[at:end], end
 
     def _commit(self, group: Sequence[_Entry]) -> None:
         with self._store.write, plain():
@@ -187,7 +192,7 @@ class Intake:
             rows = [Row(one.id, one.scope, context(one), one.text) for entry in group for one in entry.passages]
             if rows:
                 self._store.add(rows, np.concatenate([entry.vectors for entry in group]))
-            parts = [(entry.info, entry.document.text if entry.document else "", entry.passages, entry.vectors) for entry in group]
+            parts = ((one.info, one.document.text if one.document else "", one.passages, one.vectors, one.sentences) for one in group)
             self._store.delete(self._manifest.replace(parts))
 
     def delete(self, documents: Sequence[str]) -> None:
@@ -214,9 +219,15 @@ def context(passage: Stored) -> str:
     return f"{passage.document} › {passage.heading}" if passage.heading else passage.document
 
 
-def embedded(passage: Stored) -> str:
-    """What the embedder is given of a passage."""
-    return f"{context(passage)}\n{passage.text}"
+def vectors_of(passages: Sequence[Stored], embedder: Embeds) -> tuple[Vectors, list[Vectors]]:
+    """Vectors of passages under their names, (n, d), and of the sentences of each."""
+    texts = [f"{context(passage)}\n{passage.text}" for passage in passages]
+    offsets = [len(text) - len(passage.text) for text, passage in zip(texts, passages, strict=True)]
+    spans = [
+        [(offset + start, offset + end) for start, end in sentences(passage.text)]
+        for offset, passage in zip(offsets, passages, strict=True)
+    ]
+    return embedder.embed_parts(texts, spans)
 
 
 @contextmanager

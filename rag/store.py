@@ -1,5 +1,7 @@
 """The two indexes behind one owner: Chroma for vectors, SQLite FTS5 for words. The only file that imports chromadb.
 
+While they are few, the vectors are also kept in memory, where search is exact and a filter costs nothing.
+
 Both can be rebuilt from the manifest, and hold nothing else: ids, vectors, words, scopes. Knows no file and no document.
 Chroma's embedded client is not safe for two processes: a lock on the folder keeps the second one out.
 """
@@ -10,7 +12,7 @@ import shutil
 import sqlite3
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,7 @@ import numpy.typing as npt
 from filelock import FileLock, Timeout
 
 from base.errors import KnowledgeError, LibraryInUse
+from rag.nearest import Rows
 from rag.words import terms
 
 LOCK = "library.lock"
@@ -70,7 +73,7 @@ class Store:
                 raise LibraryInUse(
                     "Another Relay process owns this library.", "Use that one, or end it, or set RELAY_HOME to a folder of its own."
                 ) from None
-            handle = SimpleNamespace(lock=lock, client=None, users=0, write=threading.RLock())
+            handle = SimpleNamespace(lock=lock, client=None, users=0, write=threading.RLock(), rows=None)
             opened()[key] = handle
         with ExitStack() as undo:
             if handle.users == 0:
@@ -109,6 +112,8 @@ class Store:
                     "INSERT INTO words (rowid, heading, text, scope) VALUES (?, ?, ?, ?)",
                     [(row.id, row.heading, row.text, row.scope) for row in rows],
                 )
+            if self.handle.rows is not None:
+                self.handle.rows.add([row.id for row in rows], [row.scope for row in rows], vectors)
 
     def delete(self, ids: Sequence[int]) -> None:
         """Take passages out of both indexes; unknown ids are passed over."""
@@ -117,9 +122,23 @@ class Store:
                 self._collection.delete(ids=[str(id) for id in ids[at : at + BATCH]])
             with self._writer:
                 self._writer.executemany("DELETE FROM words WHERE rowid = ?", [(id,) for id in ids])
+            if self.handle.rows is not None:
+                self.handle.rows.delete(ids)
+
+    def remember(self, load: Callable[[], Iterable[tuple[Sequence[int], Sequence[str], npt.NDArray[np.float32]]]]) -> None:
+        """Keep the vectors in memory from now on, unless they already are. `load` gives all of them: ids, scopes, vectors."""
+        if self.handle.rows is None:
+            with self.write:
+                rows = Rows()
+                for ids, scopes, vectors in load():
+                    rows.add(ids, scopes, vectors)
+                self.handle.rows = rows
 
     def dense(self, vector: npt.NDArray[np.float32], scopes: Sequence[str], count: int) -> list[int]:
-        """Ids of the `count` passages nearest to `vector` in `scopes`."""
+        """Ids of the `count` passages nearest to `vector` in `scopes`: exact when they are in memory, by Chroma otherwise."""
+        if self.handle.rows is not None and not self.handle.rows.full:
+            ids: list[int] = self.handle.rows.nearest(vector, scopes, count)
+            return ids
         where = {"scope": {"$in": list(scopes)}} if len(scopes) > 1 else {"scope": scopes[0]}
         found = self._collection.query(query_embeddings=[vector], n_results=count, where=where, include=[])
         return [int(id) for id in found["ids"][0]]
@@ -155,6 +174,7 @@ class Store:
         with self.write:
             self._client.delete_collection(COLLECTION)
             self._collection = self._open_collection()
+            self.handle.rows = None
             with self._writer:
                 self._writer.execute("DELETE FROM words")
 
