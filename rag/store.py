@@ -30,6 +30,10 @@ from rag.words import terms
 LOCK = "library.lock"
 COLLECTION = "passages"
 BATCH = 1000
+MOST_MATCHES = 8000
+"""Passages that a keyword query scores, about."""
+ALWAYS = 2
+"""Words of a query that are looked for however common they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,17 +149,32 @@ class Store:
 
     def keyword(self, query: str, scopes: Sequence[str], count: int) -> list[tuple[int, float]]:
         """(id, BM25) of the `count` passages in `scopes` that match words of `query` best; higher is better."""
-        words = terms(query)
-        if not words:
-            return []
-        match = " OR ".join(f'"{word}"' for word in words)
         marks = ",".join("?" * len(scopes))
         with self._reading:
+            words = self._telling(terms(query))
+            if not words:
+                return []
             rows = self._reader.execute(
-                f"SELECT rowid, -bm25(words) FROM words WHERE words MATCH ? AND scope IN ({marks}) ORDER BY rank LIMIT ?",  # noqa: S608
-                (match, *scopes, count),
+                f"SELECT rowid, -rank FROM words WHERE words MATCH ? AND scope IN ({marks}) ORDER BY rank LIMIT ?",  # noqa: S608
+                (" OR ".join(map(_quoted, words)), *scopes, count),
             ).fetchall()
         return [(int(id), float(score)) for id, score in rows]
+
+    def _telling(self, words: Sequence[str]) -> list[str]:
+        """Those of the words that occur, rarest first, and in a large library only as many as can be scored in time.
+
+        Scoring takes 1.4 µs a match. The two rarest always stay; words that half the library holds weigh next to nothing.
+        """
+        counted = ((self._reader.execute("SELECT count(*) FROM words WHERE words MATCH ?", (_quoted(word),)), word) for word in words)
+        held = sorted((number, word) for rows, word in counted if (number := int(rows.fetchone()[0])))
+        kept: list[str] = []
+        matches = 0
+        for number, word in held:
+            matches += number
+            if len(kept) >= ALWAYS and matches > MOST_MATCHES:
+                break
+            kept.append(word)
+        return kept
 
     def counts(self) -> tuple[int, int]:
         """Passages in Chroma and in the keyword index."""
@@ -186,6 +205,10 @@ class Store:
         self.handle.users -= 1
         if self.handle.users <= 0:
             _release(str(self.folder.resolve()), self.handle)
+
+
+def _quoted(word: str) -> str:
+    return f'"{word}"'
 
 
 def _release(key: str, handle: Any) -> None:
