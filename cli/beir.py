@@ -103,7 +103,7 @@ async def shelf(corpus: Mapping[str, Mapping[str, str]], settings: Settings, pro
     embedder = await asyncio.to_thread(embed.Embedder.load, settings.models / embed.NAME)
     with tempfile.TemporaryDirectory(prefix="relay-eval-") as work:
         home = Path(work)
-        sources = await asyncio.to_thread(_write, corpus, home / "documents")
+        sources = await asyncio.to_thread(write, corpus, home / "documents")
         library = await Library.open(replace(settings, home=home, models_dir=str(settings.models), demo=False), embedder)
         try:
             began = time.perf_counter()
@@ -115,7 +115,7 @@ async def shelf(corpus: Mapping[str, Mapping[str, str]], settings: Settings, pro
             await library.close()
 
 
-def _write(corpus: Mapping[str, Mapping[str, str]], folder: Path) -> dict[str, str]:
+def write(corpus: Mapping[str, Mapping[str, str]], folder: Path) -> dict[str, str]:
     """Each document as a file; corpus ids by path. A folder each: a document without a title must not be named by a number."""
     sources: dict[str, str] = {}
     for number, (id, row) in enumerate(corpus.items()):

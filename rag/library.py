@@ -15,7 +15,7 @@ from pathlib import Path
 from base.errors import KnowledgeError
 from base.progress import Progress, silent
 from base.settings import Settings
-from rag import retrieve
+from rag import gate, retrieve
 from rag.intake import Embeds, Intake, Report, context, plain, vectors_of
 from rag.manifest import DocumentInfo, Manifest, Stored
 from rag.read import Limits
@@ -162,13 +162,15 @@ class Library:
         ranked: list[Passage] = []
         if query.strip() and scopes:
             with plain():
-                ranked = self._ranked(query, scopes, max(retrieve.CANDIDATES, limit))
-        passages = retrieve.above(ranked, query, floor, limit)
-        best = max((passage.dense for passage in ranked), default=0.0)
+                ranked = self.ranked(query, scopes, limit)
+        sure = gate.confidence(query, ranked)
+        passages = retrieve.above(ranked, sure, floor, limit)
         ms = (time.perf_counter() - started) * 1000
-        return Found(passages, best, round(ms, 2), len(ranked), () if passages else retrieve.nearest(ranked))
+        return Found(passages, round(sure, 4), round(ms, 2), len(ranked), () if passages else retrieve.nearest(ranked))
 
-    def _ranked(self, query: str, scopes: tuple[str, ...], count: int) -> list[Passage]:
+    def ranked(self, query: str, scopes: tuple[str, ...], limit: int = retrieve.CANDIDATES) -> list[Passage]:
+        """All candidates, best first, before the gate. Blocks; `search` is for askers, this for measuring."""
+        count = max(retrieve.CANDIDATES, limit)
         vector = self._embedder.embed([query])[0]
         self._store.remember(self._manifest.vectors)
         near = self._store.dense(vector, scopes, count)

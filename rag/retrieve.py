@@ -15,15 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from rag.manifest import Stored
-from rag.words import content
 
 CANDIDATES = 100
 DENSE_WEIGHT = 0.55
-NEAR = 0.12
-"""How far below the floor a passage may be that comes along with one above it."""
-ALL_OF = 3
-WORDED = 10
-"""Candidates that are looked at for the query's very words."""
+NEAR = 0.22
+"""Cosine, of the passage or its best sentence, under which a passage does not come along; a negative floor takes all."""
 NEAREST = 3
 """Passages shown when nothing is above the floor."""
 
@@ -73,7 +69,7 @@ class Found:
 
     passages: tuple[Passage, ...]
     best: float
-    """Highest cosine of all candidates; 0 for an empty library."""
+    """How sure the gate is that the library tells something, 0 to 1 (rag.gate); 0 for an empty library."""
     ms: float
     considered: int
     nearest: tuple[Passage, ...] = ()
@@ -144,18 +140,12 @@ def _scaled(values: npt.NDArray[np.float64], low: float) -> npt.NDArray[np.float
     return (values - low) / (high - low) if high > low else np.zeros_like(values)
 
 
-def above(ranked: Sequence[Passage], query: str, floor: float, limit: int) -> tuple[Passage, ...]:
-    """The gate: nothing unless a candidate reaches the floor or says the query's very words; else what comes near it, in fused order."""
-    wanted = content(query)
-    near = [passage for passage in ranked if passage.dense >= floor - NEAR]
-    if any(passage.dense >= floor for passage in near) or any(_says(wanted, passage) for passage in near[:WORDED]):
-        return tuple(near[:limit])
-    return ()
-
-
-def _says(wanted: frozenset[str], passage: Passage) -> bool:
-    """A very strong keyword match: at least ALL_OF content words in the query, and the passage holds every one of them."""
-    return len(wanted) >= ALL_OF and wanted <= content(f"{passage.place} {passage.text}")
+def above(ranked: Sequence[Passage], confidence: float, floor: float, limit: int) -> tuple[Passage, ...]:
+    """Nothing when the gate's `confidence` is under the floor; else the candidates that are near the query, in fused order."""
+    if confidence < floor:
+        return ()
+    near = ranked if floor < 0 else [passage for passage in ranked if max(passage.dense, passage.sentence) >= NEAR]
+    return tuple(near[:limit])
 
 
 def nearest(ranked: Sequence[Passage]) -> tuple[Passage, ...]:

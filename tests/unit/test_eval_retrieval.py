@@ -13,27 +13,6 @@ from cli.main import main
 from rag import measures
 from rag.parse import parse_html
 
-TEXTS = {
-    "leave": "Every employee has 25 days of annual leave.\nUnused days lapse in March.",
-    "travel": "Taxi receipts are needed above 75 dollars.",
-    "tea": "Tea & <biscuits> are served in the kitchen at four.",
-    "keys": "Lost keys are reported to the front desk within a day.",
-    "": "The untitled page tells how the printer is fed with paper.",
-    "bikes": "",
-}
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "beir"
-    (made / "qrels").mkdir(parents=True)
-    rows = [{"_id": f"d/{n}", "title": title, "text": text} for n, (title, text) in enumerate(TEXTS.items())]
-    (made / "corpus.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    asked = {"q1": "how many days of annual leave are there?", "q2": "when is tea served?", "unjudged": "anything?"}
-    (made / "queries.jsonl").write_text("\n".join(json.dumps({"_id": id, "text": text}) for id, text in asked.items()) + "\n")
-    (made / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td/0\t2\nq1\td/1\t1\nq2\td/2\t1\nq2\td/3\t0\n")
-    return made
-
 
 def test_ndcg_is_what_one_gets_by_hand() -> None:
     judged = {"a": 3, "b": 2, "c": 1, "z": 0}
@@ -66,10 +45,10 @@ def test_a_page_says_what_the_corpus_said() -> None:
 
 
 def test_the_whole_command(
-    folder: Path, ready_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    beir_folder: Path, ready_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run.txt"
-    monkeypatch.setattr("sys.argv", ["relay", "eval", "retrieval", str(folder), "--run", str(out), "--json"])
+    monkeypatch.setattr("sys.argv", ["relay", "eval", "retrieval", str(beir_folder), "--run", str(out), "--json"])
     with pytest.raises(SystemExit) as left:
         main()
     assert left.value.code == 0
@@ -84,15 +63,15 @@ def test_the_whole_command(
     assert not ready_home.exists(), "nothing is left in the user's own library"
 
 
-def test_unfit_data_is_said_with_its_line(folder: Path) -> None:
-    assert set(load(folder).queries) == {"q1", "q2"}
-    (folder / "queries.jsonl").write_text('{"_id": "q1", "text": "a"}\n[]\n')
+def test_unfit_data_is_said_with_its_line(beir_folder: Path) -> None:
+    assert set(load(beir_folder).queries) == {"q1", "q2"}
+    (beir_folder / "queries.jsonl").write_text('{"_id": "q1", "text": "a"}\n[]\n')
     with pytest.raises(KnowledgeError, match=r"queries\.jsonl, line 2"):
-        load(folder)
-    (folder / "qrels" / "test.tsv").write_text("q1\td/0\n")
-    (folder / "queries.jsonl").write_text('{"_id": "q1", "text": "a"}\n')
+        load(beir_folder)
+    (beir_folder / "qrels" / "test.tsv").write_text("q1\td/0\n")
+    (beir_folder / "queries.jsonl").write_text('{"_id": "q1", "text": "a"}\n')
     with pytest.raises(KnowledgeError, match=r"test\.tsv, line 1"):
-        load(folder)
-    (folder / "corpus.jsonl").unlink()
+        load(beir_folder)
+    (beir_folder / "corpus.jsonl").unlink()
     with pytest.raises(KnowledgeError, match=r"corpus\.jsonl cannot be read"):
-        load(folder)
+        load(beir_folder)
