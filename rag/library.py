@@ -179,8 +179,8 @@ class Library:
         stored, vectors = self._manifest.by_ids(list(dict.fromkeys([*near, *words])), scopes)
         if not stored:
             return []
-        parts = self._manifest.sentences([one.id for one in stored])
         cosines = vectors @ vector
+        parts = self._manifest.sentences(retrieve.promising([one.id for one in stored], cosines, words))
         best = retrieve.best_parts(cosines, [parts.get(one.id) for one in stored], vector)
         return retrieve.fuse(stored, cosines, best, words, frozenset(near[: retrieve.CANDIDATES]))
 

@@ -18,6 +18,8 @@ from rag.manifest import Stored
 
 CANDIDATES = 100
 DENSE_WEIGHT = 0.55
+SENTENCES = 60
+"""Candidates whose sentences are compared with the query."""
 NEAR = 0.22
 """Cosine, of the passage or its best sentence, under which a passage does not come along; a negative floor takes all."""
 NEAREST = 3
@@ -96,6 +98,14 @@ class Searchable(Protocol):
 async def search(library: Searchable, query: str, scopes: Sequence[str], floor: float, limit: int = 20) -> Found:
     """The passages in `scopes` that tell something about `query`, best first; none when all are under the `floor`."""
     return await library.search(query, scopes, floor, limit)
+
+
+def promising(ids: Sequence[int], cosines: Vectors, keywords: Mapping[int, float]) -> list[int]:
+    """Ids of the passages whose sentences are worth a look: SENTENCES of the best before their sentences are known."""
+    words = np.array([keywords.get(id, 0.0) for id in ids])
+    similar = np.asarray(cosines, dtype=np.float64)
+    before = DENSE_WEIGHT * _scaled(similar, float(similar.min())) + (1 - DENSE_WEIGHT) * _scaled(words, 0.0)
+    return [ids[int(at)] for at in np.argsort(-before, kind="stable")[:SENTENCES]]
 
 
 def best_parts(cosines: Vectors, parts: Sequence[Vectors | None], vector: Vectors) -> Vectors:

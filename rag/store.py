@@ -30,7 +30,7 @@ from rag.words import terms
 LOCK = "library.lock"
 COLLECTION = "passages"
 BATCH = 1000
-MOST_MATCHES = 8000
+MOST_MATCHES = 5000
 """Passages that a keyword query scores, about."""
 ALWAYS = 2
 """Words of a query that are looked for however common they are."""
@@ -254,6 +254,8 @@ def _connected(path: Path) -> sqlite3.Connection:
     with ExitStack() as undo:
         undo.callback(connection.close)
         connection.execute("PRAGMA journal_mode = WAL")
+        # A search reads hundreds of rows: mapped pages need no copy and no small cache.
+        connection.execute("PRAGMA mmap_size = 1073741824")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute(
             "CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(heading, text, scope UNINDEXED, tokenize = 'porter unicode61')"
