@@ -24,7 +24,8 @@ Vectors = npt.NDArray[np.float32]
 class Rows:
     """Vectors with their ids and scopes. Safe to use from several threads; searches and changes take turns."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MOST) -> None:
+        self._most = most
         self._turn = threading.Lock()
         self._places: dict[int, int] = {}
         self._codes: dict[str, int] = {}
@@ -38,7 +39,7 @@ class Rows:
         """Put rows in; an id that is there is replaced."""
         with self._turn:
             new = [id for id in dict.fromkeys(ids) if id not in self._places]
-            if self.full or len(self._places) + len(new) > MOST:
+            if self.full or len(self._places) + len(new) > self._most:
                 self._drop()
                 return
             self._grow(len(self._places) + len(new), vectors.shape[1])

@@ -1,5 +1,6 @@
 """Measures against figures worked out by hand, and the whole command on a corpus of six documents."""
 
+import argparse
 import json
 import math
 from pathlib import Path
@@ -9,7 +10,6 @@ import pytest
 from base.errors import KnowledgeError
 from cli import eval_retrieval
 from cli.beir import load, page
-from cli.main import main
 from rag import measures
 from rag.parse import parse_html
 
@@ -44,14 +44,11 @@ def test_a_page_says_what_the_corpus_said() -> None:
     assert document.title == "A < B" and document.text == "one & two\n\nthree </p> <script>four</script>"
 
 
-def test_the_whole_command(
-    beir_folder: Path, ready_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_whole_command(beir_folder: Path, ready_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run.txt"
-    monkeypatch.setattr("sys.argv", ["relay", "eval", "retrieval", str(beir_folder), "--run", str(out), "--json"])
-    with pytest.raises(SystemExit) as left:
-        main()
-    assert left.value.code == 0
+    parser = argparse.ArgumentParser()
+    eval_retrieval.arguments(parser)
+    assert eval_retrieval.run(parser.parse_args([str(beir_folder), "--run", str(out), "--json"])) == 0
     figures = json.loads(capsys.readouterr().out)
     assert (figures["queries"], figures["documents"], figures["passages"], figures["no_text"]) == (2, 6, 6, 0)
     assert figures["mrr@10"] == figures["recall@5"] == 1 and figures["ndcg@10"] > 0.8

@@ -1,13 +1,14 @@
 """The gate on made-up hits, its file of fitted numbers, and the command that measures it."""
 
+import argparse
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from cli import eval_refusal
 from cli.eval_refusal import Decided, scores
-from cli.main import main
 from rag import gate
 
 
@@ -54,16 +55,13 @@ def test_rates_are_counted_by_side() -> None:
     assert figures["gate_refused_wrongly"] == figures["both_refused_wrongly"] == 0.5 and figures["gate_auroc"] == 0.75
 
 
-def test_the_whole_command(
-    beir_folder: Path, tmp_path: Path, ready_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_whole_command(beir_folder: Path, tmp_path: Path, ready_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder, out = beir_folder, tmp_path / "said.jsonl"
     off = ("who painted the Mona Lisa?", "write a function that reverses a string")
     (folder / "unanswerable.jsonl").write_text("\n".join(json.dumps({"_id": f"u{n}", "text": text}) for n, text in enumerate(off)))
-    monkeypatch.setattr("sys.argv", ["relay", "eval", "refusal", str(folder), "--predictions", str(out), "--json"])
-    with pytest.raises(SystemExit) as left:
-        main()
-    assert left.value.code == 0 and ready_home
+    parser = argparse.ArgumentParser()
+    eval_refusal.arguments(parser)
+    assert eval_refusal.run(parser.parse_args([str(folder), "--predictions", str(out), "--json"])) == 0 and ready_home
     figures = json.loads(capsys.readouterr().out)
     assert (figures["answerable"], figures["unanswerable"]) == (2, 2)
     assert figures["gate_refused_rightly"] == 1 and figures["gate_refused_wrongly"] == 0 and figures["gate_auroc"] == 1

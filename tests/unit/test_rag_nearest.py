@@ -37,9 +37,8 @@ def test_rows_agree_with_a_plain_search() -> None:
             assert [cosines[id] for id in found] == pytest.approx([cosines[id] for id in wanted], abs=1e-5)
 
 
-def test_too_many_rows_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nearest, "MOST", 100)
-    rng, rows = np.random.default_rng(1), Rows()
+def test_too_many_rows_are_given_up() -> None:
+    rng, rows = np.random.default_rng(1), Rows(most=100)
     rows.add(range(100), ["a"] * 100, unit(rng, 100))
     rows.add(range(50), ["a"] * 50, unit(rng, 50))
     assert not rows.full and len(rows.nearest(unit(rng, 1)[0], ("a",), 500)) == 100
