@@ -88,7 +88,7 @@ class Grounded:
     passages: tuple[Passage, ...]
     left_out: int
     best: float
-    """The highest cosine similarity found, whether or not it stood above the floor."""
+    """How sure the gate is that the documents tell something, 0 to 1, whether or not it stood above the floor."""
     floor: float
     ms: float
 

@@ -41,8 +41,8 @@ class Settings:
     """Characters from which a message asks for the large model."""
     long_draft: int = 600
     """Characters from which a draft asks for refinement."""
-    floor: float = 0.34
-    """Cosine similarity under which a passage does not count as knowledge."""
+    floor: float = 0.5
+    """How sure the gate must be, 0 to 1, that the documents tell something about a question; 0.5 is the fitted point."""
     passage_tokens: int = 700
     """Upper bound on the tokens of passages in one prompt; a small context lowers it."""
     max_upload_mb: int = 25

@@ -36,7 +36,7 @@ class Document:
 
     title: str
     kind: str
-    """md, txt, html, pdf, docx or code"""
+    """md, txt, html, pdf, docx, csv, eml or code"""
     text: str
     blocks: tuple[Block, ...]
 

@@ -25,7 +25,7 @@ from base.files import require_space, sha256, staged, write_atomic
 from base.progress import Progress, silent
 from base.settings import ROOT
 
-NAME = "all-minilm-l6-v2-int8"
+NAME = "all-minilm-l6-v2-int8-hidden"
 DIMENSIONS = 384
 MAX_TOKENS = 256
 """Length the model was trained with; longer texts are cut by the tokenizer."""
@@ -147,19 +147,50 @@ class Embedder:
         out = np.zeros((len(texts), DIMENSIONS), dtype=np.float32)
         encoded = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts))]
         for rows in _batches([len(ids) for ids in encoded]):
-            longest = max(len(encoded[row]) for row in rows)
-            ids = np.zeros((len(rows), longest), dtype=np.int64)
-            mask = np.zeros_like(ids)
-            for at, row in enumerate(rows):
-                ids[at, : len(encoded[row])] = encoded[row]
-                mask[at, : len(encoded[row])] = 1
-            with self._turn:
-                out[rows] = self._session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
+            (out[rows],) = self._run(["embedding"], [encoded[row] for row in rows])
         return out
+
+    def embed_parts(self, texts: Sequence[str], spans: Sequence[Sequence[tuple[int, int]]]) -> tuple[Vectors, list[Vectors]]:
+        """`embed`, and for each text the unit vectors of its `spans` (characters), as they stand in the text.
+
+        A part's vector is the mean of its tokens' vectors, which come with the text's own run: parts cost nothing, where
+        embedding the sentences alone takes as long again. Parts beyond the tokens that fit are left out.
+        """
+        out = np.zeros((len(texts), DIMENSIONS), dtype=np.float32)
+        parts = [np.zeros((0, DIMENSIONS), dtype=np.float32) for _ in texts]
+        encoded = self._tokenizer.encode_batch(list(texts))
+        for rows in _batches([len(encoding.ids) for encoding in encoded]):
+            out[rows], hidden = self._run(["embedding", "hidden"], [encoded[row].ids for row in rows])
+            for at, row in enumerate(rows):
+                parts[row] = _means(hidden[at], encoded[row].offsets, spans[row])
+        return out, parts
+
+    def _run(self, names: Sequence[str], batch: Sequence[Sequence[int]]) -> list[Vectors]:
+        """The named outputs for token ids of unequal lengths."""
+        ids = np.zeros((len(batch), max(map(len, batch))), dtype=np.int64)
+        mask = np.zeros_like(ids)
+        for at, row in enumerate(batch):
+            ids[at, : len(row)] = row
+            mask[at, : len(row)] = 1
+        with self._turn:
+            outputs: list[Vectors] = self._session.run(names, {"input_ids": ids, "attention_mask": mask})
+        return outputs
 
     def count(self, text: str) -> int:
         """Tokens in `text`, without the two that mark its ends; not cut."""
         return len(self._counter.encode_batch_fast([text], add_special_tokens=False)[0].ids)
+
+
+def _means(hidden: Vectors, offsets: Sequence[tuple[int, int]], spans: Sequence[tuple[int, int]]) -> Vectors:
+    """Unit means (n, 384) of the token vectors within each span; spans without a token give none."""
+    starts = np.array([start for start, _ in offsets])
+    ends = np.array([end for _, end in offsets])
+    inside = [(starts >= start) & (ends <= end) & (ends > starts) for start, end in spans]
+    means = [hidden[: len(offsets)][tokens].mean(axis=0) for tokens in inside if tokens.any()]
+    found = np.array(means, dtype=np.float32).reshape(-1, DIMENSIONS)
+    lengths = np.linalg.norm(found, axis=1, keepdims=True).astype(np.float32)
+    scaled: Vectors = found / lengths.clip(1e-9)
+    return scaled
 
 
 def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:

@@ -65,7 +65,7 @@ def _source() -> Path:
 
 
 def _load(source: Path) -> tuple[Any, Any]:
-    """The sentence model as one torch module: tokens and mask in, normalised mean vector out."""
+    """The sentence model as one torch module: tokens and mask in, normalised mean vector and the tokens' own vectors out."""
     import torch
     from transformers import AutoModel, AutoTokenizer
 
@@ -81,7 +81,7 @@ def _load(source: Path) -> tuple[Any, Any]:
             hidden = self.bert(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=torch.zeros_like(input_ids))
             weight = attention_mask.unsqueeze(-1).to(hidden.last_hidden_state.dtype)
             mean = (hidden.last_hidden_state * weight).sum(1) / weight.sum(1).clamp(min=1e-9)
-            return torch.nn.functional.normalize(mean, dim=1)
+            return torch.nn.functional.normalize(mean, dim=1), hidden.last_hidden_state
 
     # eval() on the wrapper itself: the exporter restores the wrapper's mode afterwards and would turn dropout on.
     return Sentence().eval(), AutoTokenizer.from_pretrained(str(source))
@@ -92,14 +92,15 @@ def _export(model: Any, tokenizer: Any, target: Path) -> None:
 
     # Ids and mask must differ and be padded for real: with equal tensors the exporter merges the two inputs.
     batch = tokenizer(list(SAMPLES), padding=True, return_tensors="pt")
-    axes = {"input_ids": {0: "batch", 1: "tokens"}, "attention_mask": {0: "batch", 1: "tokens"}, "embedding": {0: "batch"}}
+    both = {0: "batch", 1: "tokens"}
+    axes = {"input_ids": both, "attention_mask": both, "embedding": {0: "batch"}, "hidden": both}
     # The TorchScript exporter: 3 s against 8 s, and the newer one's graph repeats a name when it is quantised (torch 2.13).
     torch.onnx.export(
         model,
         (batch["input_ids"], batch["attention_mask"]),
         str(target),
         input_names=["input_ids", "attention_mask"],
-        output_names=["embedding"],
+        output_names=["embedding", "hidden"],
         dynamic_axes=axes,
         opset_version=17,
         dynamo=False,
@@ -121,8 +122,8 @@ def _check(model: Any, tokenizer: Any, graph: Path) -> None:
     for text in CHECKS:
         batch = tokenizer([text], return_tensors="pt")
         with torch.no_grad():
-            wanted = model(batch["input_ids"], batch["attention_mask"]).numpy()
-        got = session.run(None, {name: batch[name].numpy() for name in ("input_ids", "attention_mask")})[0]
+            wanted = model(batch["input_ids"], batch["attention_mask"])[0].numpy()
+        got = session.run(["embedding"], {name: batch[name].numpy() for name in ("input_ids", "attention_mask")})[0]
         cosine = float((wanted * got).sum())
         if not cosine >= LOWEST:
             raise PrepareError(f"The exported embedding model differs from the original (cosine {cosine:.3f}).", REMEDY)

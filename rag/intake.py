@@ -21,7 +21,7 @@ import numpy.typing as npt
 from base.errors import Unreadable
 from base.files import sha256
 from base.progress import Progress
-from rag.chunk import chunk
+from rag.chunk import chunk, sentences
 from rag.document import Document
 from rag.manifest import DocumentInfo, Manifest, Stored, now
 from rag.plain import plain
@@ -29,7 +29,7 @@ from rag.read import Limits, Reader
 from rag.store import Row, Store
 from rag.walk import Candidate, Plan, plan, regular, upload
 
-PIPELINE = "1"
+PIPELINE = "2"
 """Raise it when reading or chunking changes: documents made by another pipeline are made anew by the next ingest."""
 SCAN = "{name} holds no text that Relay can read: it may be a scan. Run text recognition (OCR) over it and add the result."
 NO_TEXT = "{name} holds no text beside its title or markup. Add a file with text in it."
@@ -46,6 +46,10 @@ class Embeds(Protocol):
 
     def embed(self, texts: Sequence[str], /) -> Vectors:
         """Unit vectors, float32 (n, d)."""
+        ...
+
+    def embed_parts(self, texts: Sequence[str], spans: Sequence[Sequence[tuple[int, int]]], /) -> tuple[Vectors, list[Vectors]]:
+        """`embed`, and unit vectors (n, d) of parts of each text, given as spans of characters."""
         ...
 
     def count(self, text: str, /) -> int:
@@ -87,6 +91,7 @@ class _Entry:
     fresh: bool
     passages: list[Stored]
     vectors: Vectors
+    sentences: list[Vectors]
 
 
 class Intake:
@@ -110,10 +115,12 @@ class Intake:
         known = await asyncio.to_thread(self._manifest.documents, scope)
         work = await asyncio.to_thread(plan, paths, names, known)
         report = Report(failed=work.failed, skipped=work.skipped)
+        # One label, one bar: a line for each of ten thousand files helps nobody.
+        reading = f"Reading {len(work.candidates)} files" if len(work.candidates) > 1 else "Reading one file"
         with Reader(self._limits) as reader:
             group: list[_Entry] = []
             for at, candidate in enumerate(work.candidates):
-                progress(f"Reading {candidate.name}", at / len(work.candidates))
+                progress(reading, at / len(work.candidates))
                 entry, report = await self._prepared(candidate, scope, reader, report)
                 group += [entry] if entry else []
                 if sum(len(one.passages) for one in group) >= GROUP_PASSAGES or len(group) >= GROUP_FILES:
@@ -150,7 +157,7 @@ class Intake:
         try:
             document = await reader.read(candidate.path, candidate.name)
         except Unreadable as error:
-            entry = _Entry(replace(info, error=str(error)), None, known is None, [], _none())
+            entry = _Entry(replace(info, error=str(error)), None, known is None, [], _none(), [])
             # What was read before stays: half-saved files and full memories pass.
             return None if known and known.state == "ready" else entry, _failed(candidate, error, report)
         return await asyncio.to_thread(self._cut, info, document, known is None), report
@@ -174,7 +181,7 @@ class Intake:
             Stored(0, info.id, info.title, info.scope, at, one.text, " › ".join(one.heading), one.page, one.lines, one.start, one.end)
             for at, one in enumerate(chunks)
         ]
-        return _Entry(info, document, fresh, passages, _none())
+        return _Entry(info, document, fresh, passages, _none(), [])
 
     async def _committed(self, group: Sequence[_Entry], report: Report) -> Report:
         """Embed and store a group of documents; acknowledged when it returns."""
@@ -193,11 +200,11 @@ class Intake:
         )
 
     def _embed(self, group: Sequence[_Entry]) -> None:
-        vectors = self._embedder.embed([embedded(one) for entry in group for one in entry.passages])
+        vectors, sentences = vectors_of([one for entry in group for one in entry.passages], self._embedder)
         at = 0
         for entry in group:
-            entry.vectors = vectors[at : at + len(entry.passages)]
-            at += len(entry.passages)
+            end = at + len(entry.passages)
+            entry.vectors, entry.sentences, at = vectors[at:end], sentences[at:end], end
 
     def _commit(self, group: Sequence[_Entry]) -> None:
         with self._store.write, plain():
@@ -210,7 +217,7 @@ class Intake:
             rows = [Row(one.id, one.scope, context(one), one.text) for entry in group for one in entry.passages]
             if rows:
                 self._store.add(rows, np.concatenate([entry.vectors for entry in group]))
-            parts = [(entry.info, entry.document.text if entry.document else "", entry.passages, entry.vectors) for entry in group]
+            parts = ((one.info, one.document.text if one.document else "", one.passages, one.vectors, one.sentences) for one in group)
             self._store.delete(self._manifest.replace(parts))
 
     def delete(self, documents: Sequence[str]) -> None:
@@ -255,6 +262,12 @@ def context(passage: Stored) -> str:
     return f"{passage.document} › {passage.heading}" if passage.heading else passage.document
 
 
-def embedded(passage: Stored) -> str:
-    """What the embedder is given of a passage."""
-    return f"{context(passage)}\n{passage.text}"
+def vectors_of(passages: Sequence[Stored], embedder: Embeds) -> tuple[Vectors, list[Vectors]]:
+    """Vectors of passages under their names, (n, d), and of the sentences of each."""
+    texts = [f"{context(passage)}\n{passage.text}" for passage in passages]
+    offsets = [len(text) - len(passage.text) for text, passage in zip(texts, passages, strict=True)]
+    spans = [
+        [(offset + start, offset + end) for start, end in sentences(passage.text)]
+        for offset, passage in zip(offsets, passages, strict=True)
+    ]
+    return embedder.embed_parts(texts, spans)

@@ -12,6 +12,8 @@ KINDS: dict[str, str] = {
     **dict.fromkeys((".html", ".htm", ".xhtml"), "html"),
     ".pdf": "pdf",
     ".docx": "docx",
+    **dict.fromkeys((".csv", ".tsv"), "csv"),
+    ".eml": "eml",
     **dict.fromkeys(
         (".py", ".pyi", ".js", ".jsx", ".mjs", ".ts", ".tsx", ".java", ".kt", ".c", ".h", ".cc", ".cpp", ".hpp", ".cs", ".go", ".rs"),
         "code",
@@ -27,8 +29,8 @@ def readable(name: str) -> bool:
 
 
 def kind_of(name: str) -> str:
-    """md, txt, html, pdf, docx or code. Raises Unreadable for any other."""
+    """md, txt, html, pdf, docx, csv, eml or code. Raises Unreadable for any other."""
     suffix = PurePath(name).suffix.lower()
     if suffix not in KINDS:
-        raise Unreadable(f"{name} is of a kind that Relay does not read.", "It reads md, txt, html, pdf, docx and source code.")
+        raise Unreadable(f"{name} is of a kind that Relay does not read.", "It reads md, txt, html, pdf, docx, csv, eml and source code.")
     return KINDS[suffix]

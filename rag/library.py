@@ -15,8 +15,8 @@ from pathlib import Path
 from base.errors import KnowledgeError
 from base.progress import Progress, silent
 from base.settings import Settings
-from rag import retrieve
-from rag.intake import Embeds, Intake, Report, context, embedded
+from rag import gate, retrieve
+from rag.intake import Embeds, Intake, Report, context, vectors_of
 from rag.manifest import DocumentInfo, Manifest, Stored
 from rag.plain import plain
 from rag.read import Limits
@@ -81,7 +81,7 @@ class Library:
         self._store.clear()
         for at in range(0, len(ids), 500):
             stored, _ = self._manifest.by_ids(ids[at : at + 500])
-            self._manifest.set_vectors([one.id for one in stored], self._embedder.embed([embedded(one) for one in stored]))
+            self._manifest.set_vectors([one.id for one in stored], *vectors_of(stored, self._embedder))
         self._index(ids)
 
     async def rebuild(self) -> None:
@@ -171,16 +171,27 @@ class Library:
         ranked: list[Passage] = []
         if query.strip() and scopes:
             with plain():
-                vector = self._embedder.embed([query])[0]
-                words = dict(self._store.keyword(query, scopes, retrieve.CANDIDATES))
-                ids = list(dict.fromkeys([*self._store.dense(vector, scopes, retrieve.CANDIDATES), *words]))
-                # The manifest has the last word on what exists and on who may see it.
-                stored, vectors = self._manifest.by_ids(ids, scopes)
-            ranked = retrieve.fuse(stored, vectors @ vector, words) if stored else []
-        passages = retrieve.above(ranked, query, floor, limit)
-        best = max((passage.dense for passage in ranked), default=0.0)
+                ranked = self.ranked(query, scopes, limit)
+        sure = gate.confidence(query, ranked)
+        passages = retrieve.above(ranked, sure, floor, limit)
         ms = (time.perf_counter() - started) * 1000
-        return Found(passages, best, round(ms, 2), len(ranked), () if passages else retrieve.nearest(ranked))
+        return Found(passages, round(sure, 4), round(ms, 2), len(ranked), () if passages else retrieve.nearest(ranked))
+
+    def ranked(self, query: str, scopes: tuple[str, ...], limit: int = retrieve.CANDIDATES) -> list[Passage]:
+        """All candidates, best first, before the gate. Blocks; `search` is for askers, this for measuring."""
+        count = max(retrieve.CANDIDATES, limit)
+        vector = self._embedder.embed([query])[0]
+        self._store.remember(self._manifest.vectors)
+        near = self._store.dense(vector, scopes, count)
+        words = dict(self._store.keyword(query, scopes, count))
+        # The manifest has the last word on what exists and on who may see it.
+        stored, vectors = self._manifest.by_ids(list(dict.fromkeys([*near, *words])), scopes)
+        if not stored:
+            return []
+        cosines = vectors @ vector
+        parts = self._manifest.sentences(retrieve.promising([one.id for one in stored], cosines, words))
+        best = retrieve.best_parts(cosines, [parts.get(one.id) for one in stored], vector)
+        return retrieve.fuse(stored, cosines, best, words, frozenset(near[: retrieve.CANDIDATES]))
 
     async def close(self) -> None:
         """Give the folder up. A running ingest must have ended."""

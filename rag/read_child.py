@@ -22,7 +22,7 @@ Parser = Callable[[bytes, str, str], Document]
 
 def parser_of(kind: str) -> Parser:
     """The parser of a kind; its libraries are imported only now."""
-    from rag import parse, parse_binary
+    from rag import parse, parse_binary, parse_plain
 
     parsers: dict[str, Parser] = {
         "md": parse.parse_markdown,
@@ -31,6 +31,8 @@ def parser_of(kind: str) -> Parser:
         "code": parse.parse_code,
         "pdf": parse_binary.parse_pdf,
         "docx": parse_binary.parse_docx,
+        "csv": parse_plain.parse_csv,
+        "eml": parse_plain.parse_eml,
     }
     return parsers[kind]
 

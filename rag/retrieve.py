@@ -1,12 +1,13 @@
 """Hybrid search: how dense and keyword hits become one list, which of it counts as knowledge, what fits into a prompt.
 
 Pure but for `search`, which asks a library (or the process that owns it). Knows no store, no model and no file.
-Fusion: min-max convex, dense weight .5, over the top 100 of each; on SQuAD2 nDCG@10 .913 against .807 dense (RAG.md).
+Fusion: convex, of the top 100 of each. On a part of SQuAD2, nDCG@10: BM25 .861, dense .784, both .893, with the best
+sentence averaged into dense .904; recall of answer spans on another set: .927, .850, .933, .938.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -14,17 +15,17 @@ import numpy as np
 import numpy.typing as npt
 
 from rag.manifest import Stored
-from rag.words import content
 
 CANDIDATES = 100
-DENSE_WEIGHT = 0.5
-NEAR = 0.12
-"""How far below the floor a passage may be that comes along with one above it."""
-ALL_OF = 3
-WORDED = 10
-"""Candidates that are looked at for the query's very words."""
+DENSE_WEIGHT = 0.55
+SENTENCES = 60
+"""Candidates whose sentences are compared with the query."""
+NEAR = 0.22
+"""Cosine, of the passage or its best sentence, under which a passage does not come along; a negative floor takes all."""
 NEAREST = 3
 """Passages shown when nothing is above the floor."""
+
+Vectors = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +43,13 @@ class Passage:
     start: int
     end: int
     score: float = 0.0
-    """Fused, 0 to 1 within one search."""
+    """Fused, 1 at most within one search; below 0 for what only keywords found, far from the query."""
     dense: float = 0.0
     """Cosine similarity to the query."""
     keyword: float = 0.0
     """BM25, 0 when no word matched; higher is better."""
+    sentence: float = 0.0
+    """Cosine similarity of its best sentence to the query."""
 
     @property
     def place(self) -> str:
@@ -68,7 +71,7 @@ class Found:
 
     passages: tuple[Passage, ...]
     best: float
-    """Highest cosine of all candidates; 0 for an empty library."""
+    """How sure the gate is that the library tells something, 0 to 1 (rag.gate); 0 for an empty library."""
     ms: float
     considered: int
     nearest: tuple[Passage, ...] = ()
@@ -97,39 +100,62 @@ async def search(library: Searchable, query: str, scopes: Sequence[str], floor: 
     return await library.search(query, scopes, floor, limit)
 
 
-def fuse(stored: Sequence[Stored], cosines: npt.NDArray[np.float32], keywords: Mapping[int, float]) -> list[Passage]:
-    """Candidates by fused score: each list scaled to 0..1 over the candidates, then averaged with DENSE_WEIGHT."""
+def promising(ids: Sequence[int], cosines: Vectors, keywords: Mapping[int, float]) -> list[int]:
+    """Ids of the passages whose sentences are worth a look: SENTENCES of the best before their sentences are known."""
+    words = np.array([keywords.get(id, 0.0) for id in ids])
+    similar = np.asarray(cosines, dtype=np.float64)
+    before = DENSE_WEIGHT * _scaled(similar, float(similar.min())) + (1 - DENSE_WEIGHT) * _scaled(words, 0.0)
+    return [ids[int(at)] for at in np.argsort(-before, kind="stable")[:SENTENCES]]
+
+
+def best_parts(cosines: Vectors, parts: Sequence[Vectors | None], vector: Vectors) -> Vectors:
+    """Cosine of the query to each passage's best sentence, (n,); the passage's own where it has no sentence vectors."""
+    best = np.array(cosines, dtype=np.float32)
+    held = [at for at, part in enumerate(parts) if part is not None and len(part)]
+    if held:
+        kept = [part for at in held if (part := parts[at]) is not None]
+        rows = np.concatenate(kept)
+        values = (rows @ vector) / np.sqrt(np.einsum("ij,ij->i", rows, rows)).clip(1e-9)
+        best[held] = np.maximum.reduceat(values, np.cumsum([0, *map(len, kept)])[:-1])
+    return best
+
+
+def fuse(
+    stored: Sequence[Stored], cosines: Vectors, sentences: Vectors, keywords: Mapping[int, float], near: Collection[int]
+) -> list[Passage]:
+    """Candidates by fused score: similarity (passage and best sentence, averaged) and BM25, each scaled, then averaged.
+
+    Similarity is scaled so that the worst of the passages that were found by it (`near`, ids) is 0, BM25 so that no match
+    is 0; the best is 1. What keywords alone found may so fall below 0: it is far from the query.
+    """
     words = np.array([keywords.get(passage.id, 0.0) for passage in stored])
-    scores = DENSE_WEIGHT * _scaled(np.asarray(cosines, dtype=np.float64)) + (1 - DENSE_WEIGHT) * _scaled(words)
+    similar = (np.asarray(cosines, dtype=np.float64) + sentences) / 2
+    low = min((value for value, one in zip(similar, stored, strict=True) if one.id in near), default=similar.min())
+    scores = DENSE_WEIGHT * _scaled(similar, low) + (1 - DENSE_WEIGHT) * _scaled(words, 0.0)
     passages = [
         Passage(
             *(str(one.id), one.document, one.document_id, one.heading, one.page, one.lines, one.text, one.start, one.end),
-            score=round(float(score), 4),
+            score=round(float(score), 6),
             dense=round(float(cosine), 4),
             keyword=round(float(word), 3),
+            sentence=round(float(sentence), 4),
         )
-        for one, score, cosine, word in zip(stored, scores, cosines, words, strict=True)
+        for one, score, cosine, word, sentence in zip(stored, scores, cosines, words, sentences, strict=True)
     ]
     return sorted(passages, key=lambda passage: (-passage.score, int(passage.id)))
 
 
-def _scaled(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    low, high = values.min(), values.max()
+def _scaled(values: npt.NDArray[np.float64], low: float) -> npt.NDArray[np.float64]:
+    high = float(values.max())
     return (values - low) / (high - low) if high > low else np.zeros_like(values)
 
 
-def above(ranked: Sequence[Passage], query: str, floor: float, limit: int) -> tuple[Passage, ...]:
-    """The gate: nothing unless a candidate reaches the floor or says the query's very words; else what comes near it, in fused order."""
-    wanted = content(query)
-    near = [passage for passage in ranked if passage.dense >= floor - NEAR]
-    if any(passage.dense >= floor for passage in near) or any(_says(wanted, passage) for passage in near[:WORDED]):
-        return tuple(near[:limit])
-    return ()
-
-
-def _says(wanted: frozenset[str], passage: Passage) -> bool:
-    """A very strong keyword match: at least ALL_OF content words in the query, and the passage holds every one of them."""
-    return len(wanted) >= ALL_OF and wanted <= content(f"{passage.place} {passage.text}")
+def above(ranked: Sequence[Passage], confidence: float, floor: float, limit: int) -> tuple[Passage, ...]:
+    """Nothing when the gate's `confidence` is under the floor; else the candidates that are near the query, in fused order."""
+    if confidence < floor:
+        return ()
+    near = ranked if floor < 0 else [passage for passage in ranked if max(passage.dense, passage.sentence) >= NEAR]
+    return tuple(near[:limit])
 
 
 def nearest(ranked: Sequence[Passage]) -> tuple[Passage, ...]:

@@ -1,5 +1,7 @@
 """The two indexes behind one owner: Chroma for vectors, SQLite FTS5 for words. The only file that imports chromadb.
 
+While they are few, the vectors are also kept in memory, where search is exact and a filter costs nothing.
+
 Both can be rebuilt from the manifest, and hold nothing else: ids, vectors, words, scopes. Knows no file and no document.
 Indexes that are not as the last clean close left them (rag.seal) are thrown away at open: they come up empty.
 Chroma's embedded client is not safe for two processes: a lock on the folder keeps the second one out.
@@ -11,7 +13,7 @@ import shutil
 import sqlite3
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +26,17 @@ from filelock import FileLock, Timeout
 
 from base.errors import KnowledgeError, LibraryInUse
 from rag import seal
+from rag.nearest import Rows
 from rag.plain import plain, said
 from rag.words import terms
 
 LOCK = "library.lock"
 COLLECTION = "passages"
 BATCH = 1000
+MOST_MATCHES = 5000
+"""Passages that a keyword query scores, about."""
+ALWAYS = 2
+"""Words of a query that are looked for however common they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,7 @@ class Store:
                 raise LibraryInUse(
                     "Another Relay process owns this library.", "Use that one, or end it, or set RELAY_HOME to a folder of its own."
                 ) from None
-            handle = SimpleNamespace(lock=lock, client=None, users=0, write=threading.RLock(), trusted=True)
+            handle = SimpleNamespace(lock=lock, client=None, users=0, write=threading.RLock(), trusted=True, rows=None)
             opened()[key] = handle
         with ExitStack() as undo:
             if handle.users == 0:
@@ -133,6 +140,8 @@ class Store:
                     "INSERT INTO words (rowid, heading, text, scope) VALUES (?, ?, ?, ?)",
                     [(row.id, row.heading, row.text, row.scope) for row in rows],
                 )
+            if self.handle.rows is not None:
+                self.handle.rows.add([row.id for row in rows], [row.scope for row in rows], vectors)
 
     def delete(self, ids: Sequence[int]) -> None:
         """Take passages out of both indexes; unknown ids are passed over."""
@@ -143,9 +152,23 @@ class Store:
                 self._collection.delete(ids=[str(id) for id in ids[at : at + BATCH]])
             with self._writer:
                 self._writer.executemany("DELETE FROM words WHERE rowid = ?", [(id,) for id in ids])
+            if self.handle.rows is not None:
+                self.handle.rows.delete(ids)
+
+    def remember(self, load: Callable[[], Iterable[tuple[Sequence[int], Sequence[str], npt.NDArray[np.float32]]]]) -> None:
+        """Keep the vectors in memory from now on, unless they already are. `load` gives all of them: ids, scopes, vectors."""
+        if self.handle.rows is None:
+            with self.write:
+                rows = Rows()
+                for ids, scopes, vectors in load():
+                    rows.add(ids, scopes, vectors)
+                self.handle.rows = rows
 
     def dense(self, vector: npt.NDArray[np.float32], scopes: Sequence[str], count: int) -> list[int]:
-        """Ids of the `count` passages nearest to `vector` in `scopes`."""
+        """Ids of the `count` passages nearest to `vector` in `scopes`: exact when they are in memory, by Chroma otherwise."""
+        if self.handle.rows is not None and not self.handle.rows.full:
+            ids: list[int] = self.handle.rows.nearest(vector, scopes, count)
+            return ids
         where = {"scope": {"$in": list(scopes)}} if len(scopes) > 1 else {"scope": scopes[0]}
         with self._watched():
             found = self._collection.query(query_embeddings=[vector], n_results=count, where=where, include=[])
@@ -153,17 +176,32 @@ class Store:
 
     def keyword(self, query: str, scopes: Sequence[str], count: int) -> list[tuple[int, float]]:
         """(id, BM25) of the `count` passages in `scopes` that match words of `query` best; higher is better."""
-        words = terms(query)
-        if not words:
-            return []
-        match = " OR ".join(f'"{word}"' for word in words)
         marks = ",".join("?" * len(scopes))
         with self._watched(), self._reading:
+            words = self._telling(terms(query))
+            if not words:
+                return []
             rows = self._reader.execute(
-                f"SELECT rowid, -bm25(words) FROM words WHERE words MATCH ? AND scope IN ({marks}) ORDER BY rank LIMIT ?",  # noqa: S608
-                (match, *scopes, count),
+                f"SELECT rowid, -rank FROM words WHERE words MATCH ? AND scope IN ({marks}) ORDER BY rank LIMIT ?",  # noqa: S608
+                (" OR ".join(map(_quoted, words)), *scopes, count),
             ).fetchall()
         return [(int(id), float(score)) for id, score in rows]
+
+    def _telling(self, words: Sequence[str]) -> list[str]:
+        """Those of the words that occur, rarest first, and in a large library only as many as can be scored in time.
+
+        Scoring takes 1.4 µs a match. The two rarest always stay; words that half the library holds weigh next to nothing.
+        """
+        counted = ((self._reader.execute("SELECT count(*) FROM words WHERE words MATCH ?", (_quoted(word),)), word) for word in words)
+        held = sorted((number, word) for rows, word in counted if (number := int(rows.fetchone()[0])))
+        kept: list[str] = []
+        matches = 0
+        for number, word in held:
+            matches += number
+            if len(kept) >= ALWAYS and matches > MOST_MATCHES:
+                break
+            kept.append(word)
+        return kept
 
     def counts(self) -> tuple[int, int]:
         """Passages in Chroma and in the keyword index."""
@@ -182,6 +220,7 @@ class Store:
         with self.write, self._writing():
             self._client.delete_collection(COLLECTION)
             self._collection = self._open_collection()
+            self.handle.rows = None
             with self._writer:
                 self._writer.execute("DELETE FROM words")
 
@@ -193,6 +232,10 @@ class Store:
         self.handle.users -= 1
         if self.handle.users <= 0:
             _release(str(self.folder.resolve()), self.handle, self.folder)
+
+
+def _quoted(word: str) -> str:
+    return f'"{word}"'
 
 
 def _release(key: str, handle: Any, clean: Path | None = None) -> None:
@@ -251,6 +294,8 @@ def _connected(path: Path) -> sqlite3.Connection:
     with ExitStack() as undo:
         undo.callback(connection.close)
         connection.execute("PRAGMA journal_mode = WAL")
+        # A search reads hundreds of rows: mapped pages need no copy and no small cache.
+        connection.execute("PRAGMA mmap_size = 1073741824")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute(
             "CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(heading, text, scope UNINDEXED, tokenize = 'porter unicode61')"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 MOST_TERMS = 48
 STOP_WORDS = (
@@ -24,6 +25,7 @@ def content(text: str) -> frozenset[str]:
     return frozenset(_stem(word) for word in re.findall(r"\w+", text.lower()) if word not in STOP)
 
 
+@lru_cache(maxsize=65_536)
 def _stem(word: str) -> str:
     for ending in ("ing", "ies", "ed", "es", "s"):
         if word.endswith(ending) and len(word) - len(ending) >= 3 and not word.endswith("ss"):

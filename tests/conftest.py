@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -20,6 +21,14 @@ from router import starter
 
 CACHE = os.environ.get("RELAY_TEST_CACHE", "")
 LOCAL = ("127.0.0.1", "::1", "localhost")
+CORPUS = {
+    "leave": "Every employee has 25 days of annual leave.\nUnused days lapse in March.",
+    "travel": "Taxi receipts are needed above 75 dollars.",
+    "tea": "Tea & <biscuits> are served in the kitchen at four.",
+    "keys": "Lost keys are reported to the front desk within a day.",
+    "": "The untitled page tells how the printer is fed with paper.",
+    "bikes": "",
+}
 
 
 @pytest.fixture(scope="session")
@@ -97,3 +106,16 @@ def no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     with monkeypatch.context() as patch:
         patch.setattr(socket.socket, "connect", only_local)
         yield
+
+
+@pytest.fixture
+def beir_folder(tmp_path: Path) -> Path:
+    """Six documents, two judged queries and one without a judgement, in BEIR layout."""
+    made = tmp_path / "beir"
+    (made / "qrels").mkdir(parents=True)
+    rows = [{"_id": f"d/{n}", "title": title, "text": text} for n, (title, text) in enumerate(CORPUS.items())]
+    (made / "corpus.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    asked = {"q1": "how many days of annual leave are there?", "q2": "when is tea served?", "unjudged": "anything?"}
+    (made / "queries.jsonl").write_text("\n".join(json.dumps({"_id": id, "text": text}) for id, text in asked.items()) + "\n")
+    (made / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td/0\t2\nq1\td/1\t1\nq2\td/2\t1\nq2\td/3\t0\n")
+    return made

@@ -94,8 +94,8 @@ def span_of_lines(lines: object) -> str:
 def retrieve_name(grounded: Grounded) -> str:
     """'Retrieve · 3 passages · best 0.62 · 14 ms'."""
     if not grounded.passages:
-        return f"Retrieve · nothing close · best {grounded.best:.2f} · {span(grounded.ms)}"
-    return f"Retrieve · {count(len(grounded.passages), 'passage')} · best {grounded.best:.2f} · {span(grounded.ms)}"
+        return f"Retrieve · nothing close · confidence {grounded.best:.2f} · {span(grounded.ms)}"
+    return f"Retrieve · {count(len(grounded.passages), 'passage')} · confidence {grounded.best:.2f} · {span(grounded.ms)}"
 
 
 def retrieve_body(grounded: Grounded) -> str:
@@ -108,7 +108,7 @@ def retrieve_body(grounded: Grounded) -> str:
 
 
 def _nothing_close(grounded: Grounded) -> str:
-    return f"Nothing in your documents is close enough: the closest scores {grounded.best:.2f}, and {grounded.floor:.2f} is asked for."
+    return f"Nothing in your documents is close enough: confidence {grounded.best:.2f}, and {grounded.floor:.2f} is asked for."
 
 
 def running_name(role: str, model: str) -> str:

@@ -41,8 +41,8 @@ def test_names_tell_the_result() -> None:
     assert steps.route_name(FOUND, CHOSEN) == "Route · code · small · 3 ms"
     assert steps.done_name(DONE) == "Draft · small · 1.2 s · 84 tok"
     assert steps.done_name(DONE, [FELL]) == "Draft · first ⇄ small · 1.2 s · 84 tok"
-    assert steps.retrieve_name(Grounded((PASSAGE,), 0, 0.62, 0.35, 14.2)) == "Retrieve · 1 passage · best 0.62 · 14 ms"
-    assert steps.retrieve_name(Grounded((), 0, 0.21, 0.35, 9.0)) == "Retrieve · nothing close · best 0.21 · 9 ms"
+    assert steps.retrieve_name(Grounded((PASSAGE,), 0, 0.62, 0.35, 14.2)) == "Retrieve · 1 passage · confidence 0.62 · 14 ms"
+    assert steps.retrieve_name(Grounded((), 0, 0.21, 0.35, 9.0)) == "Retrieve · nothing close · confidence 0.21 · 9 ms"
 
 
 def test_the_route_names_every_model_with_its_reason() -> None:
