@@ -115,7 +115,7 @@ class Store:
         except (sqlite3.DatabaseError, OSError, ChromaError) as error:
             self.handle.trusted = False
             seal.unseal(self.folder)
-            raise said(error) from error
+            raise said(error, self.folder) from error
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

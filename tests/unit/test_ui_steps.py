@@ -20,7 +20,7 @@ CHOSEN = RouteChosen(
     ),
     1.1,
 )
-DONE = StepDone("draft", "draft", "small", "in process", 420.0, 1_200.0, 312, 84, 41.7, 0.0000123, "provider")
+DONE = StepDone("draft", "draft", "small", "in process", 0.0, 420.0, 1_200.0, 312, 84, 41.7, 0.0000123, "provider")
 FELL = FellBack("draft", "first", "small", "It refused the connection.")
 PASSAGE = Passage("p1", "Leave", "d1", "Leave › Sick leave", 3, None, "Sick leave is earned.", 100, 121, 0.9, 0.62, 4.2)
 
