@@ -250,16 +250,16 @@ class RemoteLibrary:
         await self._client.aclose()
 
 
-async def open_library(settings: Settings, embedder_factory: Callable[[], Embeds]) -> Library | RemoteLibrary:
+async def open_library(settings: Settings, embedder_factory: Callable[[], Embeds], patience: float = PATIENCE) -> Library | RemoteLibrary:
     """The library itself, or when another process owns it and answers, that one's. Raises LibraryInUse otherwise, after a
     while: a short command may hold it, or its owner may be starting."""
     embedder = await asyncio.to_thread(embedder_factory)
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + patience
     while True:
         try:
             return await Library.open(settings, embedder)
         except LibraryInUse as error:
-            owner = await _owner(settings, error)
+            owner = await _owner(settings, error, patience)
         if isinstance(owner, RemoteLibrary):
             return owner
         if time.monotonic() >= end:
@@ -267,14 +267,14 @@ async def open_library(settings: Settings, embedder_factory: Callable[[], Embeds
         await asyncio.sleep(0.1)
 
 
-async def _owner(settings: Settings, refused: LibraryInUse) -> RemoteLibrary | LibraryInUse:
+async def _owner(settings: Settings, refused: LibraryInUse, patience: float) -> RemoteLibrary | LibraryInUse:
     """The library of the process that owns it, or why there is none."""
     note = await asyncio.to_thread(_note, settings.library)
     if not {"url", "token"} <= note.keys():
         return refused
     remote = RemoteLibrary(settings, str(note["url"]), str(note["token"]))
     try:
-        await asyncio.wait_for(remote.ping(), PATIENCE)
+        await asyncio.wait_for(remote.ping(), patience)
     except (KnowledgeError, TimeoutError):
         await remote.close()
         return LibraryInUse(

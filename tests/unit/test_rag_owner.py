@@ -157,17 +157,16 @@ async def test_a_short_command_is_waited_for(tmp_path: Path, models: Path) -> No
     await library.close()
 
 
-async def test_an_owner_that_does_not_answer(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_owner_that_does_not_answer(tmp_path: Path, models: Path) -> None:
     settings = Settings(home=tmp_path / "home")
-    monkeypatch.setattr(owner, "PATIENCE", 0.5)
     with holder(settings, models) as process:
         assert process.stdout is not None and process.stdout.readline() == "open\n"
         with pytest.raises(LibraryInUse, match="owns this library"):
-            await owner.open_library(settings, lambda: Embedder.load(models))
+            await owner.open_library(settings, lambda: Embedder.load(models), patience=0.5)
         (settings.library / owner.NOTE).write_text(json.dumps({"url": "http://127.0.0.1:9/", "token": "t", "pid": 1}))
         with pytest.raises(LibraryInUse, match="does not answer"):
-            await owner.open_library(settings, lambda: Embedder.load(models))
+            await owner.open_library(settings, lambda: Embedder.load(models), patience=0.5)
         process.kill()
-    library = await owner.open_library(settings, lambda: Embedder.load(models))
+    library = await owner.open_library(settings, lambda: Embedder.load(models), patience=0.5)
     assert isinstance(library, Library)
     await library.close()
