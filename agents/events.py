@@ -234,7 +234,6 @@ Event = (
     | Stopped
     | Failed
 )
-Last = (Answered, Stopped, Failed)
 Answer = Callable[[Turn], AsyncIterator[Event]]
 
 

@@ -22,16 +22,6 @@ from rag.store import Row, Store
 FLOOR = Settings(home=Path()).floor
 
 
-@pytest.fixture(scope="module")
-def embedder(models: Path) -> Embedder:
-    return Embedder.load(models)
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(home=tmp_path / "home")
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     made = tmp_path / "docs"

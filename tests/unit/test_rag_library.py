@@ -23,16 +23,6 @@ from rag.library import DEMO, Library
 FLOOR = Settings(home=Path()).floor
 
 
-@pytest.fixture(scope="session")
-def embedder(models: Path) -> Embedder:
-    return Embedder.load(models)
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(home=tmp_path / "home")
-
-
 @pytest.fixture
 async def library(settings: Settings, embedder: Embedder) -> AsyncIterator[Library]:
     one = await Library.open(settings, embedder)
