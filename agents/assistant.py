@@ -11,7 +11,8 @@ from typing import Any
 
 import rag.embed
 import rag.owner
-from agents.answer import DEMO_SCOPE, Conductor
+from agents.answer import Conductor
+from agents.grounding import DEMO_SCOPE
 from agents.ledger import ledger
 from agents.routing import Router
 from base.errors import LibraryInUse, PrepareError

@@ -19,7 +19,7 @@ from typing import Any
 from agents.events import Answer, Event, FellBack, Token, Turn, Waiting, plain
 
 SCHEMA = 1
-TEXTS = ("text", "kept", "quote", "evidence", "document", "heading", "error")
+TEXTS = ("text", "asked", "kept", "quote", "evidence", "document", "heading", "error")
 """Fields that may repeat what people, documents or servers said."""
 
 

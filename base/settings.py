@@ -43,8 +43,10 @@ class Settings:
     """Characters from which a draft asks for refinement."""
     floor: float = 0.5
     """How sure the gate must be, 0 to 1, that the documents tell something about a question; 0.5 is the fitted point."""
-    passage_tokens: int = 700
+    passage_tokens: int = 1500
     """Upper bound on the tokens of passages in one prompt; a small context lowers it."""
+    check: str = "auto"
+    """Whether a model is asked for a quote before it may answer from documents only: auto (any but a starter), always or off."""
     max_upload_mb: int = 25
     grace_s: float = 5.0
     """How long a generation outlives its lost page."""
@@ -97,6 +99,8 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
         raise SettingsError(f"{settings.port} is no port.", "Choose one from 1024 to 65535, such as 8000.")
     if not -1 <= settings.floor <= 1:
         raise SettingsError(f"A floor of {settings.floor:g} is no similarity.", "Choose one from 0 to 1, such as 0.34.")
+    if settings.check not in ("auto", "always", "off"):
+        raise SettingsError(f"'{settings.check}' is no way to check.", "Choose auto, always or off.")
     return settings
 
 

@@ -65,7 +65,7 @@ class _Terminal:
     """The answer on standard output, what led to it on standard error."""
 
     def __init__(self) -> None:
-        self._draft = ""
+        self._draft, self._step = "", ""
         self._live = sys.stdout.isatty()
         """A person watches the draft; whoever reads standard output gets the answer alone."""
 
@@ -83,13 +83,14 @@ class _Terminal:
             self._say(line.format(e=event))
 
     def _token(self, event: Token) -> None:
+        if self._draft and self._live and event.step != self._step:
+            self._say("\n— refined:")
+        self._step = event.step
         if not event.final:
             self._draft += event.text
             if self._live:
                 print(event.text, end="", flush=True)
             return
-        if self._draft and self._live:
-            self._say("\n— refined:")
         self._draft = ""
         print(event.text, end="", flush=True)
 
@@ -101,10 +102,16 @@ class _Terminal:
             self._say(event.kept)
 
     def _answered(self, event: Answered) -> None:
-        print("" if event.totals.steps else event.text)
-        for cite in event.citations:
+        if event.refused:
+            self._say("\n— taken back:" if self._draft and self._live else "")
+            print(event.text)
+        else:
+            print("" if event.totals.steps else event.text)
+        for cite in event.citations or event.nearest:
             where = " › ".join(part for part in (cite.document, cite.heading, f"p. {cite.page}" if cite.page else "") if part)
-            self._say(f"[{cite.n}] {where}{' (found by Relay)' if cite.by == 'relay' else ''}")
+            self._say(f"[{cite.n}] {where}{_FOUND[cite.by]}")
+        if event.grounding and event.grounding.claims and not event.refused:
+            self._say(f"{event.grounding.supported} of {len(event.grounding.claims)} statements are in the passages.")
         if event.notice:
             self._say(event.notice)
         t = event.totals
@@ -118,6 +125,7 @@ class _Terminal:
             print(text, file=sys.stderr, flush=True)
 
 
+_FOUND = {"model": "", "relay": " (found by Relay)", "nearest": " (nearest)"}
 _LINES = {
     "IntentFound": "Intent: {e.intent.name} ({e.intent.confidence:.2f}, {e.intent.stage})",
     "RouteChosen": "Route: {e.route.model}: {e.route.reason}",

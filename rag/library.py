@@ -162,6 +162,17 @@ class Library:
         stored, _ = await asyncio.to_thread(self._manifest.passages, where, (*documents, limit))
         return tuple(map(_bare, stored))
 
+    async def likeness(self, texts: Sequence[str], ids: Sequence[str]) -> list[list[tuple[float, int]]]:
+        """For each text and each passage: the cosine of the passage's closest sentence, and which it is; (0, -1) for none."""
+        return await asyncio.to_thread(self._likeness, texts, ids)
+
+    def _likeness(self, texts: Sequence[str], ids: Sequence[str]) -> list[list[tuple[float, int]]]:
+        if not texts:
+            return []
+        parts = self._manifest.sentences([_number(id) for id in ids])
+        vectors = self._embedder.embed(texts)
+        return [[retrieve.closest(vector, parts.get(_number(id))) for id in ids] for vector in vectors]
+
     async def search(self, query: str, scopes: Sequence[str], floor: float, limit: int = 20) -> Found:
         """See `rag.retrieve.search`."""
         return await asyncio.to_thread(self._search, query, tuple(scopes), floor, limit)

@@ -31,9 +31,9 @@ NOTE = "owner.json"
 MOST_BYTES = 1_000_000
 PATIENCE = 5.0
 """Seconds to wait for a library that a short command holds, or whose owner is starting."""
-METHODS = frozenset(
-    ("documents", "document_text", "ingest", "neighbours", "opening", "passage", "rebuild", "remove", "remove_scope", "search", "ping")
-)
+NAMES = "documents document_text ingest likeness neighbours opening passage rebuild remove remove_scope search ping"
+METHODS = frozenset(NAMES.split())
+
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -208,6 +208,11 @@ class RemoteLibrary:
     async def search(self, query: str, scopes: Sequence[str], floor: float, limit: int = 20) -> Found:
         """See Library.search."""
         return Found.from_json(await self._ask("search", query=query, scopes=list(scopes), floor=floor, limit=limit))
+
+    async def likeness(self, texts: Sequence[str], ids: Sequence[str]) -> list[list[tuple[float, int]]]:
+        """See Library.likeness."""
+        rows = await self._ask("likeness", texts=list(texts), ids=list(ids))
+        return [[(float(cosine), int(number)) for cosine, number in row] for row in rows]
 
     async def documents(self, scope: str | None = None) -> tuple[DocumentInfo, ...]:
         """See Library.documents."""

@@ -120,6 +120,15 @@ def best_parts(cosines: Vectors, parts: Sequence[Vectors | None], vector: Vector
     return best
 
 
+def closest(vector: Vectors, parts: Vectors | None) -> tuple[float, int]:
+    """(cosine, number) of the part that is nearest to a unit vector; (0, -1) where there are none."""
+    if parts is None or not len(parts):
+        return 0.0, -1
+    cosines = (parts / np.linalg.norm(parts, axis=1, keepdims=True).clip(1e-9)) @ vector
+    at = int(cosines.argmax())
+    return round(float(cosines[at]), 4), at
+
+
 def fuse(
     stored: Sequence[Stored], cosines: Vectors, sentences: Vectors, keywords: Mapping[int, float], near: Collection[int]
 ) -> list[Passage]:

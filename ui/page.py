@@ -119,7 +119,7 @@ async def take(message: cl.Message | None) -> None:
     # No await since: of several that waited for the same answer to end, one takes the place and the others wait for it.
     control = Control()
     this.task, this.control, this.turn = mine, control, uuid.uuid4().hex[:12]
-    painter = Painter(this.turn)
+    painter = Painter(this.turn, message.content)
     exchange = this.ask(message.id, message.content)
     try:
         await _answer(this, exchange, message, painter)
@@ -221,9 +221,11 @@ async def _paint(this: Chat, assistant: Assistant, turn: Turn, painter: Painter)
         async for event in events:
             await painter.paint(event)
             if painter.grounded is not None:
-                this.passages |= {str(passage.id): passage for passage in painter.grounded.passages}
+                told = (*painter.grounded.passages, *painter.grounded.nearest)
+                this.passages |= {str(passage.id): passage for passage in told}
     if painter.answered is not None:
-        this.cited |= {(turn.id, citation.n): citation for citation in reversed(painter.answered.citations)}
+        shown = painter.answered.citations or painter.answered.nearest
+        this.cited |= {(turn.id, citation.n): citation for citation in reversed(shown)}
 
 
 async def _read(this: Chat, exchange: Exchange, assistant: Assistant, files: Sequence[object]) -> bool:
