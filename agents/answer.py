@@ -54,8 +54,8 @@ REFUSALS: dict[Refusal, tuple[str, str]] = {
         "They come close to this question, but no sentence in them answers it.",
     ),
     "support": (
-        "The documents do not say, as far as I can tell.",
-        "What the model wrote is in no passage, so it is not shown. The closest passages may still help.",
+        "I have no answer that your documents carry. These sentences come closest:",
+        "What the model wrote stands in no passage, so it is not shown.",
     ),
     "model": (
         "The documents do not say.",
@@ -137,7 +137,7 @@ class Conductor:
                 async for event in events:
                     yield event
             if work.refused:
-                yield self._refusal(work)
+                yield await self._refusal(work)
                 return
         async with aclosing(self._written(work)) as events:
             async for event in events:
@@ -225,12 +225,14 @@ class Conductor:
         if work.turn.knowledge == "docs":
             work.refused = "model" if declines(text) else "support" if grounding.claims and not grounding.supported else ""
             if work.refused:
-                return replace(self._refusal(work), model=outcome.reply.model, grounding=grounding)
+                return replace(await self._refusal(work), model=outcome.reply.model, grounding=grounding)
         return Answered(text, cited, work.tally.close(), outcome.reply.model, route.notice, grounding)
 
-    def _refusal(self, work: _Work) -> Answered:
+    async def _refusal(self, work: _Work) -> Answered:
         text, notice = REFUSALS[work.refused]
-        near = self._grounder.closest(work.grounded) if work.grounded else ()
+        near = await self._grounder.closest(work.grounded) if work.grounded else ()
+        if work.refused == "support":
+            text = "\n\n".join([text, *(f"> {' '.join(one.quote.split())} [{one.n}]" for one in near)])
         return Answered(text, (), work.tally.close(), notice=notice, refused=work.refused, nearest=near)
 
 

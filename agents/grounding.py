@@ -92,10 +92,10 @@ class Grounder:
         alike = await self._shelf.likeness(said, [passage.id for passage in grounded.passages]) if said else []
         return judge(answer, grounded.passages, grounded.asked, alike)
 
-    @staticmethod
-    def closest(grounded: Grounded) -> tuple[Citation, ...]:
-        """What to show beside a refusal."""
-        return nearest(grounded.nearest, grounded.asked)
+    async def closest(self, grounded: Grounded) -> tuple[Citation, ...]:
+        """What to show beside a refusal: the nearest passages, each with the sentence that comes closest to the question."""
+        alike = await self._shelf.likeness([grounded.asked], [passage.id for passage in grounded.nearest])
+        return nearest(grounded.nearest, grounded.asked, alike[0] if alike else ())
 
 
 def _ms(began: float) -> float:

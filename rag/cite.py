@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rag.retrieve import Passage
-from rag.support import Backed, Grounding, best_sentence, cited_sentences
+from rag.support import Backed, Grounding, best_sentence, cited_sentences, nth_sentence
 
 LOOK_AHEAD = 16
 """Characters between [ and ] after which it is no citation."""
@@ -158,11 +158,13 @@ def citations(answer: str, passages: Sequence[Passage], grounding: Grounding) ->
     return tuple(found.values())
 
 
-def nearest(passages: Sequence[Passage], question: str) -> tuple[Citation, ...]:
-    """What came closest to a question that the documents do not answer, in the shape of citations."""
+def nearest(passages: Sequence[Passage], question: str, alike: Sequence[tuple[float, int]] = ()) -> tuple[Citation, ...]:
+    """What came closest to a question that is not answered, in the shape of citations; `alike` is rag.support.Likeness of it."""
     found: dict[tuple[int, str], Citation] = {}
     for n, passage in enumerate(passages, 1):
-        _cite(found, n, best_sentence(question, passage.text), passage, "nearest")
+        cosine, sentence = alike[n - 1] if n <= len(alike) else (0.0, -1)
+        quote = nth_sentence(passage.text, sentence) if cosine > 0 else ""
+        _cite(found, n, quote or best_sentence(question, passage.text), passage, "nearest")
     return tuple(found.values())
 
 

@@ -167,7 +167,7 @@ def _backed(claim: Claim, passages: Sequence[Passage], question: str, near: Sequ
         if score >= SUPPORT and (score, n in claim.marks) > (best.score, best.n in claim.marks):
             words = best_sentence(f"{claim.text} {question}", passage.text)
             by_meaning = alike >= ALIKE and not content(claim.text) <= content(words)
-            quote = (_nth(passage.text, sentence) or words) if by_meaning else words
+            quote = (nth_sentence(passage.text, sentence) or words) if by_meaning else words
             best = Backed(claim.start, claim.end, n, round(score, 4), quote, claim.text, claim.marks)
     return best
 
@@ -233,7 +233,8 @@ def best_sentence(sentence: str, text: str) -> str:
     return max((text[start:end] for start, end in sentences(text)), key=rank, default=text)
 
 
-def _nth(text: str, number: int) -> str:
+def nth_sentence(text: str, number: int) -> str:
+    """A sentence by its place, from 0; '' for none."""
     spans = list(sentences(text))
     return text[slice(*spans[number])] if 0 <= number < len(spans) else ""
 

@@ -264,7 +264,7 @@ class Painter:
     async def _paint_answered(self, event: Answered) -> None:
         self.answered, self.text = event, event.text
         text = marked(event.text, event.grounding) if not event.refused else event.text
-        await self.bubble.settle(citations.linked(text, event.citations, self.turn))
+        await self.bubble.settle(citations.linked(text, event.citations or event.nearest, self.turn))
         if event.notice:
             await self._note("notice", event.notice)
         chips = citations.chips(event.citations or event.nearest)

@@ -314,12 +314,8 @@ async def test_where_only_documents_may_answer_what_they_do_not_carry_is_not_the
     desk, _ = handbook("replies:\n  - {say: 'Cats are allowed at work on Fridays.'}", check="off")
     events = await desk.events(Turn("How many days of annual leave do I have?", knowledge="docs", effort=effort))
     last = events[-1]
-    assert (
-        isinstance(last, Answered)
-        and last.refused == "support"
-        and "Cats" not in last.text
-        and last.text.startswith("The documents do not")
-    )
+    assert isinstance(last, Answered) and last.refused == "support" and "Cats" not in last.text
+    assert last.text.startswith("I have no answer") and "> Every employee has 25 days of annual leave. [1]" in last.text
     assert [(c.n, c.by) for c in last.nearest] == [(1, "nearest"), (2, "nearest")] and last.nearest[0].quote.startswith("Every employee")
     assert not only(Promoted, events) and not any(token.final for token in only(Token, events)), "nobody took it for final"
     # The same words are an answer where the model may speak for itself.
