@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from agents import prompt, recipes
 from agents.driver import Driver, Filter, Halted
@@ -130,7 +131,8 @@ class Conductor:
         yield RouteChosen(route, _ms(began))
         work = _Work(turn, catalog, route, tally)
         if self._grounder.wanted(turn, intent):
-            work.grounded = await self._grounder.ground(turn, self._budget(catalog.models[route.model], turn))
+            budget = self._budget(catalog.models[route.model], turn)
+            work.grounded = await self._grounder.ground(turn, budget, partial(self._router.scale, catalog, route.model))
             yield work.grounded
         if turn.knowledge == "docs":
             async with aclosing(self._unsaid(work)) as events:

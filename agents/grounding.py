@@ -5,6 +5,7 @@ Knows the library's face and the values of the knowledge room; no model, no prom
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +16,7 @@ from agents.followup import whole
 from base.settings import Settings
 from rag import gate
 from rag.cite import Citation, nearest
-from rag.retrieve import Found, Passage, pack
+from rag.retrieve import Found, Passage, numbered, pack
 from rag.support import Grounding, claims, judge
 from router.call import estimate
 from router.intents import GENERAL, Intent
@@ -28,8 +29,16 @@ OPENING = 6
 """First passages of an attached document, where none of it is close to the question."""
 SHOWN = 3
 """Nearest passages beside a refusal."""
+SAMPLE = 3_000
+"""Characters of passages from which a model's way to count is told."""
 LEAST_PASSAGE = 40
 """Tokens of a passage that are still worth reading."""
+
+
+class Scale(Protocol):
+    """How many of a model's tokens each estimated one is, in texts like the sample."""
+
+    async def __call__(self, sample: str, /) -> float: ...
 
 
 class Shelf(Protocol):
@@ -59,17 +68,18 @@ class Grounder:
         asks = intent.name == GENERAL or (intent.name == "summarize" and not pasted)
         return turn.knowledge == "docs" or bool(turn.attached) or asks
 
-    async def ground(self, turn: Turn, budget: int) -> Grounded:
-        """The passages for a prompt with room for `budget` tokens of them."""
+    async def ground(self, turn: Turn, budget: int, scale: Scale) -> Grounded:
+        """The passages for a prompt with room for `budget` of the model's tokens; `scale` tells how it counts such texts."""
         began = time.perf_counter()
         query = whole(turn.text, [message.content for message in turn.history if message.role == "user"])
         found = await self._shelf.search(query, self._scopes(turn), self._settings.floor, SEARCHED)
         passages = found.passages
         if turn.attached:
             passages = tuple(p for p in passages if p.document_id in turn.attached) or await self._shelf.opening(turn.attached, OPENING)
-        kept, left_out = pack(passages, budget, estimate)
+        scaled = await scale(numbered(passages)[:SAMPLE]) if passages else 1.0
+        kept, left_out = pack(passages, budget, lambda text: math.ceil(estimate(text) * scaled))
         if passages and not kept and budget >= LEAST_PASSAGE:
-            kept, left_out = (_cut(passages[0], budget),), len(passages) - 1
+            kept, left_out = (_cut(passages[0], int(budget / scaled)),), len(passages) - 1
         near = found.nearest or found.passages[:SHOWN]
         return Grounded(tuple(kept), left_out, found.best, self._settings.floor, _ms(began), query, near)
 
