@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
@@ -64,6 +65,8 @@ REFUSALS: dict[Refusal, tuple[str, str]] = {
     ),
 }
 """What a refusal says, and its sentence beside it."""
+ITEM = re.compile(r"^(?:[-*•·]|\d{1,3}[.)])\s+")
+"""What makes a line an item of a list; a quote of it is none."""
 
 
 @dataclass(slots=True)
@@ -234,7 +237,7 @@ class Conductor:
         text, notice = REFUSALS[work.refused]
         near = await self._grounder.closest(work.grounded) if work.grounded else ()
         if work.refused == "support":
-            text = "\n\n".join([text, *(f"> {' '.join(one.quote.split())} [{one.n}]" for one in near)])
+            text = "\n\n".join([text, *(f"> {ITEM.sub('', ' '.join(one.quote.split()))} [{one.n}]" for one in near)])
         return Answered(text, (), work.tally.close(), notice=notice, refused=work.refused, nearest=near)
 
 

@@ -2,10 +2,11 @@
 document.addEventListener(
   'click',
   (event) => {
-    const link = event.target.closest && event.target.closest('a[href^="#relay-cite-"]');
+    const link = event.target.closest && event.target.closest('a[href^="#relay-"]');
     if (!link) return;
     event.preventDefault();
     event.stopPropagation();
+    if (link.getAttribute('href') === '#relay-unsupported') return;
     const name = link.getAttribute('href').slice('#relay-cite-'.length);
     document.querySelector(`[data-relay-cite="${CSS.escape(name)}"]`)?.click();
   },

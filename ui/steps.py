@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from agents.events import Checked, Escalated, FellBack, Grounded, IntentFound, RouteChosen, StepDone, Totals, Waiting
 from rag.retrieve import Passage
@@ -158,16 +159,18 @@ def checked_text(event: Checked) -> str:
     return "Not enough: asked for the sentence that answers, the model gave none that stands in the passages."
 
 
-def carried_text(grounding: Grounding | None, refused: bool = False) -> str:
-    """'4 of 5 statements are in the passages'; '' where there is nothing to say."""
-    if grounding is None or refused or not grounding.claims:
-        return ""
+def carried(grounding: Grounding | None) -> dict[str, Any] | None:
+    """How much of an answer the passages carry, in words and as a share; None where there is nothing to say."""
+    if grounding is None or not grounding.claims:
+        return None
     said, held = len(grounding.claims), grounding.supported
     if not held:
-        return "No passage carries this answer: it comes from the model alone"
-    if held == said:
-        return "The passages carry this answer" if said == 1 else f"The passages carry all {said} statements"
-    return f"The passages carry {held} of {said} statements; the others are marked"
+        text = "No passage carries this answer; it comes from the model alone"
+    elif held < said:
+        text = f"The passages carry {held} of {said} statements; the others are marked"
+    else:
+        text = "The passages carry this answer" if said == 1 else f"The passages carry all {said} statements"
+    return {"text": text, "share": grounding.share}
 
 
 def fallback_text(event: FellBack) -> str:

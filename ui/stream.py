@@ -268,7 +268,7 @@ class Painter:
         if event.notice:
             await self._note("notice", event.notice)
         chips = citations.chips(event.citations or event.nearest)
-        carried = steps.carried_text(event.grounding, bool(event.refused))
+        carried = None if event.refused else steps.carried(event.grounding)
         await self._close("done", event.totals, citations=chips, carried=carried, refused=event.refused)
 
     async def _paint_stopped(self, event: Stopped) -> None:
