@@ -19,6 +19,7 @@ from base.errors import BackendError
 from router import call
 from router.backends import Backends
 from router.catalog import Catalog, Entry
+from router.health import Health
 
 Filter = Callable[[str], str]
 """Filters a step's text as it passes; called with '' at the end for what it held back."""
@@ -49,7 +50,7 @@ class Driver:
     """One turn's recipe. `outcome` is there when `run` has ended well."""
 
     def __init__(
-        self, catalog: Catalog, backends: Backends, health: call.Health, prompt: Prompt, new_filter: Callable[[], Filter], began: float
+        self, catalog: Catalog, backends: Backends, health: Health, prompt: Prompt, new_filter: Callable[[], Filter], began: float
     ) -> None:
         self._catalog, self._backends, self._health = catalog, backends, health
         self._prompt, self._new_filter, self._began = prompt, new_filter, began

@@ -12,13 +12,14 @@ from base.errors import BackendError, RelayError, RoutingError, SetupError
 from base.settings import Settings
 from router import choose
 from router.backends import Backends
-from router.call import Health, estimate
+from router.call import estimate
 from router.catalog import Catalog, CatalogFile
 from router.detect import Detector
 from router.examples import SHIPPED as EXAMPLES
 from router.examples import load_examples
 from router.fit import fit
 from router.head import Embed, Head, load_head
+from router.health import Health
 from router.intents import Intent, Rules, detect, flagged
 
 log = logging.getLogger("relay.routing")
