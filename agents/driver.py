@@ -140,7 +140,7 @@ class Driver:
             tokens_in=read,
             tokens_out=wrote,
             tokens_per_s=round((wrote - 1) / after_first, 1) if wrote > 1 and after_first > 0 else None,
-            cost=round(read / 1000 * price.input + wrote / 1000 * price.output, 9),
+            cost=round(price.of(read, wrote), 9),
             counted=how,
             finish=finish,
         )

@@ -202,6 +202,8 @@ class Totals:
     ms: float = 0.0
     ttft_ms: float | None = None
     models: tuple[str, ...] = ()
+    always_large: float = 0.0
+    """What the last step's tokens would have cost at the large model's price: the cost of always asking that one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,16 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 from agents.events import Turn
+from agents.spending import Spending
 from base.errors import BackendError, RelayError, RoutingError, SetupError
 from base.settings import Settings
 from router import choose
 from router.backends import Backends
 from router.call import estimate
-from router.catalog import Catalog, CatalogFile
+from router.catalog import Catalog, CatalogFile, Entry
 from router.detect import Detector
 from router.examples import SHIPPED as EXAMPLES
 from router.examples import load_examples
@@ -21,6 +23,7 @@ from router.fit import fit
 from router.head import Embed, Head, load_head
 from router.health import Health
 from router.intents import Intent, Rules, detect, flagged
+from router.policy import Kind, Policy
 
 log = logging.getLogger("relay.routing")
 
@@ -46,7 +49,7 @@ class Router:
         embedder: Callable[[], Embed | None] = lambda: None,
     ) -> None:
         self.settings, self.catalogs, self.rules, self.backends = settings, catalogs, rules, backends
-        self.health = Health()
+        self.health, self.spending = Health(), Spending(settings.traces)
         self._embedder = embedder
         own, shipped = _head(settings.home / "head.json"), _head(None)
         self.detector = Detector(rules, own if own and own.mark == rules.mark else shipped, embedder)
@@ -104,19 +107,34 @@ class Router:
         pinned = "" if model == "auto" else model
         if pinned and pinned not in catalog.models:
             raise RoutingError(f"There is no model '{pinned}' in the catalog.", f"Known: auto, {', '.join(catalog.models)}.")
-        blocked, need = self.backends.blocked(catalog), estimate(text)
+        blocked, need, policy = self.backends.blocked(catalog), estimate(text), self.policy()
         try:
-            return choose.route(catalog, intent, {**self.health.blocked(), **blocked}, pinned, need)
+            return choose.route(catalog, intent, {**self.health.blocked(), **blocked}, pinned, need, policy)
         except RoutingError:
-            return choose.route(catalog, intent, blocked, pinned, need)
+            return choose.route(catalog, intent, blocked, pinned, need, policy)
+
+    def policy(self) -> Policy:
+        """What the settings want, with what was spent and measured so far."""
+        s, spent = self.settings, ""
+        if 0 < s.budget_tokens <= self.spending.tokens:
+            spent = f"today's {s.budget_tokens:,} tokens are spent"
+        return Policy(cast(Kind, s.policy), s.budget_cost, s.budget_s, spent, self.spending.speeds)
 
     def large(self, catalog: Catalog, route: choose.Route, text: str) -> tuple[choose.Route | None, str]:
         """The route upward, or why there is none."""
+        policy = self.policy()
+        if policy.spent:
+            return None, f"No refinement: {policy.spent}."
         blocked = {**self.health.blocked(), **self.backends.blocked(catalog)}
         try:
-            return choose.escalate(catalog, route, blocked, estimate(text)), ""
+            return choose.escalate(catalog, route, blocked, estimate(text), policy), ""
         except RoutingError as error:
             return None, f"No larger model is ready, so the draft stands. {error.what}"
+
+    def dearest(self) -> Entry | None:
+        """The large model that answers are compared with: the dearest that declares it, whether it is on the machine or not."""
+        large = [entry for entry in self.catalogs.current().models.values() if not set(choose.LARGE).isdisjoint(entry.capabilities)]
+        return max(large, key=lambda entry: entry.price.of(1000, 1000), default=None)
 
     async def scale(self, catalog: Catalog, model: str, sample: str) -> float:
         """The model's own tokens for each estimated one in texts like `sample`; 1 where nobody here can count. ~1 ms."""

@@ -78,6 +78,10 @@ class Price:
     input: float = 0.0
     output: float = 0.0
 
+    def of(self, tokens_in: int, tokens_out: int) -> float:
+        """For so many tokens."""
+        return tokens_in / 1000 * self.input + tokens_out / 1000 * self.output
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
