@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from agents import prompt, recipes
+from agents.access import CHAT, DEMO_SCOPE
 from agents.driver import Driver, Filter, Halted
 from agents.events import (
     Answered,
@@ -38,8 +39,6 @@ from router.catalog import Catalog, Entry
 from router.choose import Route
 from router.intents import GENERAL, Intent
 
-DEMO_SCOPE = "demo"
-"""The collection of the shipped handbook; everyone may search it."""
 SILENT = (
     "The documents do not say.",
     "No passage in your documents comes close to this question, so no model was asked.",
@@ -50,6 +49,8 @@ TIGHT = (
 )
 LEAST_PASSAGE = 40
 """Tokens of a passage that are still worth reading."""
+Rights = Callable[[Turn], tuple[str, ...]]
+"""The collections that a turn may search at this moment."""
 
 
 class Shelf(Protocol):
@@ -58,8 +59,8 @@ class Shelf(Protocol):
     async def search(self, query: str, scopes: tuple[str, ...], floor: float, limit: int) -> Found:
         """Passages above the floor, best first."""
 
-    async def opening(self, documents: tuple[str, ...], limit: int) -> tuple[Passage, ...]:
-        """The first passages of these documents."""
+    async def opening(self, documents: tuple[str, ...], limit: int, scopes: tuple[str, ...]) -> tuple[Passage, ...]:
+        """The first passages of these documents, as far as they are in these scopes."""
 
 
 @dataclass(slots=True)
@@ -100,8 +101,9 @@ class Tally:
 class Conductor:
     """Makes answers. One for a process; a turn's state lives in its own call."""
 
-    def __init__(self, settings: Settings, router: Router, shelf: Shelf) -> None:
+    def __init__(self, settings: Settings, router: Router, shelf: Shelf, rights: Rights | None = None) -> None:
         self._settings, self._router, self._shelf = settings, router, shelf
+        self._rights = rights or (lambda turn: (*turn.scopes, *((DEMO_SCOPE,) if settings.demo else ())))
 
     async def answer(self, turn: Turn) -> AsyncIterator[Event]:
         """The stream of one turn; ends with Answered, Stopped or Failed."""
@@ -151,13 +153,13 @@ class Conductor:
     async def _ground(self, turn: Turn, catalog: Catalog, route: Route) -> Grounded:
         began = time.perf_counter()
         floor = self._settings.floor
-        scopes = (*turn.scopes, DEMO_SCOPE) if self._settings.demo else turn.scopes
+        scopes = self._rights(turn)  # now, and not when the message came: it may have waited for a model
         if turn.attached:  # what came with the message is what it is about
-            scopes = tuple(scope for scope in turn.scopes if scope.startswith("chat:"))
+            scopes = tuple(scope for scope in scopes if scope.startswith(CHAT))
         found = await self._shelf.search(turn.text, scopes, floor, 12)
         passages = found.passages
         if turn.attached:
-            passages = tuple(p for p in passages if p.document_id in turn.attached) or await self._shelf.opening(turn.attached, 6)
+            passages = tuple(p for p in passages if p.document_id in turn.attached) or (await self._shelf.opening(turn.attached, 6, scopes))
         budget = self._budget(catalog.models[route.model], turn)
         kept, left_out = pack(passages, budget, estimate)
         if passages and not kept and budget >= LEAST_PASSAGE:

@@ -100,7 +100,8 @@ def retrieve_name(grounded: Grounded) -> str:
 
 def retrieve_body(grounded: Grounded) -> str:
     """The passages with their scores, and what did not fit."""
-    rows = [(f"[{n}]", p.document, place(p), f"{p.dense:.2f}", f"{p.keyword:.1f}") for n, p in enumerate(grounded.passages, 1)]
+    # That words matched, and not by how much: BM25 counts how many documents hold a word, other people's among them.
+    rows = [(f"[{n}]", p.document, place(p), f"{p.dense:.2f}", "yes" if p.keyword else "") for n, p in enumerate(grounded.passages, 1)]
     parts = [table(("", "Document", "Where", "Meaning", "Words"), rows) or _nothing_close(grounded)]
     if grounded.left_out:
         parts.append(f"{count(grounded.left_out, 'more passage')} did not fit into the prompt.")

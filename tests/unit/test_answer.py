@@ -52,7 +52,7 @@ class EmptyShelf:
     async def search(self, query: str, scopes: tuple[str, ...], floor: float, limit: int) -> Found:
         return Found((), 0.1, 0.0, 0)
 
-    async def opening(self, documents: tuple[str, ...], limit: int) -> tuple[Passage, ...]:
+    async def opening(self, documents: tuple[str, ...], limit: int, scopes: tuple[str, ...]) -> tuple[Passage, ...]:
         return ()
 
 
