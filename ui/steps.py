@@ -100,9 +100,9 @@ def retrieve_name(grounded: Grounded) -> str:
 
 def retrieve_body(grounded: Grounded) -> str:
     """The passages with their scores, and what did not fit."""
-    # That words matched, and not by how much: BM25 counts how many documents hold a word, other people's among them.
-    rows = [(f"[{n}]", p.document, place(p), f"{p.dense:.2f}", "yes" if p.keyword else "") for n, p in enumerate(grounded.passages, 1)]
-    parts = [table(("", "Document", "Where", "Meaning", "Words"), rows) or _nothing_close(grounded)]
+    # No figure of the keywords: BM25 weighs a word by all documents that hold it, other people's among them.
+    rows = [(f"[{n}]", p.document, place(p), f"{p.dense:.2f}", f"{p.sentence:.2f}") for n, p in enumerate(grounded.passages, 1)]
+    parts = [table(("", "Document", "Where", "Closeness", "Best sentence"), rows) or _nothing_close(grounded)]
     if grounded.left_out:
         parts.append(f"{count(grounded.left_out, 'more passage')} did not fit into the prompt.")
     return "\n\n".join(parts)
