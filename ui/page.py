@@ -52,7 +52,9 @@ class Chat:
     passages: set[str] = field(default_factory=set)
     """Only these may be opened from the page, and only as long as they may be read: an id alone is no right."""
     granted: frozenset[str] = frozenset()
-    """The collections it could read when it was last looked at; none before, and once it is signed out."""
+    """The collections it could read when it was last looked at."""
+    out: bool = False
+    """It was signed out."""
     control: Control | None = None
     turn: str = ""
     task: asyncio.Task[Any] | None = None
@@ -295,13 +297,13 @@ async def review(session: WebsocketSession) -> None:
     """Look again at what an open page may read. What it lost ends now: a running answer, an open passage, or all of it."""
     init_ws_context(session)
     this, now = chat(), frozenset(scopes())
-    if this.granted <= now:
-        this.granted = now
+    lost, out = this.granted - now, not now and not this.out
+    this.granted, this.out = now, not now
+    if not lost and not out:
         return
-    this.granted = now
     if this.task is not None:
         await _halt(this)
-    if not now:
+    if out:
         this.cited.clear()
         this.passages.clear()
         await cl.context.emitter.emit("reload", {})
