@@ -67,13 +67,13 @@ def normal(name: str, kind: str = "user") -> str:
     return plain
 
 
-def hashed(password: str) -> str:
+def hashed(password: str, cost: tuple[int, int, int] = COST) -> str:
     """A record of the password, from which it cannot be read. Blocks for a moment. Raises SettingsError."""
     if not SHORTEST <= len(password) <= LONGEST:
         raise SettingsError(f"A password has {SHORTEST} to {LONGEST} characters.", "Choose another; several words are easy to remember.")
     salt = secrets.token_bytes(16)
-    made = _scrypt(password, salt, *COST)
-    return "$".join(("scrypt", *map(str, COST), *(base64.b64encode(part).decode() for part in (salt, made))))
+    made = _scrypt(password, salt, *cost)
+    return "$".join(("scrypt", *map(str, cost), *(base64.b64encode(part).decode() for part in (salt, made))))
 
 
 def matches(password: str, record: str) -> bool:

@@ -65,8 +65,10 @@ def _rights(access: Access, name: str) -> tuple[str, tuple[str, ...]]:
     """The user and what they may read. Raises SettingsError for one who may read nothing."""
     user = name if name == LOCAL else normal(name)
     scopes = access.scopes(user)
+    if access.problem:
+        raise SettingsError(access.problem)
     if not scopes:
-        raise SettingsError(access.problem or f"There is no user '{user}'.", "'relay users list' shows who there is.")
+        raise SettingsError(f"There is no user '{user}'.", "'relay users list' shows who there is.")
     return user, scopes
 
 

@@ -25,9 +25,10 @@ from chainlit.auth.jwt import decode_jwt
 from chainlit.config import config
 from chainlit.logger import logger
 from chainlit.session import WebsocketSession, ws_sessions_id
-from fastapi import Depends, HTTPException, Request, Response
 from starlette.datastructures import Headers
-from starlette.requests import cookie_parser
+from starlette.exceptions import HTTPException
+from starlette.requests import Request, cookie_parser
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agents.access import TooMany, keyed
@@ -137,14 +138,16 @@ async def introduced(headers: Headers) -> cl.User | None:
     raise HTTPException(503 if runtime().access.problem else 403, "closed")
 
 
-async def signed_in(token: str | None = Depends(reuseable_oauth)) -> Any:
+async def signed_in(request: Request) -> Any:
     """In the place of Chainlit's own look at a login, which holds for its two weeks whatever becomes of the person."""
-    access = runtime().access
-    if access.open:
-        return None
+    return None if runtime().access.open else await _user(await reuseable_oauth(request))
+
+
+async def _user(token: str | None) -> Any:
+    """The user of a login that still holds. Raises HTTPException."""
     user = await get_current_user(cast(str, token))
     ended = user is None or _mark(str(token)) in _ended()
-    if ended or not access.stands(user.identifier, str(user.metadata.get("mark"))):
+    if ended or not runtime().access.stands(user.identifier, str(user.metadata.get("mark"))):
         raise HTTPException(401, "Sign in again.")
     return user
 
@@ -176,7 +179,7 @@ async def connect(sid: str, environ: dict[str, Any], auth: Any) -> bool:
     if not runtime().access.open:
         token = get_token_from_cookies(cookie_parser(environ.get("HTTP_COOKIE", "")))
         try:
-            user = await signed_in(token)
+            user = await _user(token)
         except HTTPException:
             raise ConnectionRefusedError("authentication failed") from None
     else:
