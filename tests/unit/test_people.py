@@ -27,7 +27,7 @@ from base.settings import Settings, load_settings
 
 NAMES = [f"user{n}" for n in range(10)]
 CHEAP = (14, 8, 1)
-"""A thirtieth of what a password costs."""
+"""A sixth of what a password costs."""
 
 
 def listing(home: Path, who: list[str], groups: dict[str, frozenset[str]] | None = None) -> None:
