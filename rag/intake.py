@@ -112,7 +112,7 @@ class Intake:
             raise
 
     async def _run(self, paths: Sequence[Path], scope: str, progress: Progress, names: Sequence[str] | None, delete: bool) -> Report:
-        known = await asyncio.to_thread(self._manifest.documents, scope)
+        known = await asyncio.to_thread(self._manifest.documents, (scope,))
         work = await asyncio.to_thread(plan, paths, names, known)
         report = Report(failed=work.failed, skipped=work.skipped)
         # One label, one bar: a line for each of ten thousand files helps nobody.

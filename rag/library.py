@@ -129,37 +129,41 @@ class Library:
         await asyncio.sleep(0)
         await asyncio.to_thread(self._intake().delete_scopes, wanted)
 
-    async def documents(self, scope: str | None = None) -> tuple[DocumentInfo, ...]:
-        """All documents, or those of one scope, by name."""
-        return tuple(await asyncio.to_thread(self._manifest.documents, scope))
+    async def documents(self, scope: str | Sequence[str] | None = None) -> tuple[DocumentInfo, ...]:
+        """The documents of one scope or of several, by name. All of them only for the upkeep of the library itself."""
+        scopes = (scope,) if isinstance(scope, str) else scope
+        return tuple(await asyncio.to_thread(self._manifest.documents, scopes))
 
-    async def document_text(self, document_id: str) -> str:
-        """The document's normalised text. Raises KnowledgeError when it is gone."""
-        text = await asyncio.to_thread(self._manifest.text, document_id)
+    async def document_text(self, document_id: str, scopes: Sequence[str]) -> str:
+        """The normalised text of a document in one of `scopes`. Raises KnowledgeError when there is none."""
+        text = await asyncio.to_thread(self._manifest.text, document_id, tuple(scopes))
         if text is None:
             raise KnowledgeError("This document is no longer in the library.", "Search again, or add it again.")
         return text
 
-    async def passage(self, id: str) -> Passage:
-        """A passage by its id. Raises KnowledgeError when its document was changed or removed."""
-        stored, _ = await asyncio.to_thread(self._manifest.by_ids, [_number(id)])
+    async def passage(self, id: str, scopes: Sequence[str]) -> Passage:
+        """A passage of a document in one of `scopes`, by its id. Raises KnowledgeError when there is none: its document was
+        changed or removed, or may not be read (any more), which is the same to whoever asks."""
+        stored, _ = await asyncio.to_thread(self._manifest.by_ids, [_number(id)], tuple(scopes))
         if not stored:
             raise KnowledgeError("This passage is no longer in the library.", "Ask again: its document was changed or removed.")
         return _bare(stored[0])
 
-    async def neighbours(self, id: str, around: int = 1) -> tuple[Passage, ...]:
-        """A passage with those before and after it in its document, in reading order; none when it is gone."""
+    async def neighbours(self, id: str, scopes: Sequence[str], around: int = 1) -> tuple[Passage, ...]:
+        """A passage with those before and after it in its document, in reading order; none when it is not in `scopes`."""
         where = (
             "p.document = (SELECT document FROM passages WHERE id = ?) AND"
-            " abs(p.ordinal - (SELECT ordinal FROM passages WHERE id = ?)) <= ? ORDER BY p.ordinal"
+            " abs(p.ordinal - (SELECT ordinal FROM passages WHERE id = ?)) <= ?"
         )
-        stored, _ = await asyncio.to_thread(self._manifest.passages, where, (_number(id), _number(id), around))
+        values = (_number(id), _number(id), around)
+        stored, _ = await asyncio.to_thread(self._manifest.passages, where, values, tuple(scopes), "p.ordinal")
         return tuple(map(_bare, stored))
 
-    async def opening(self, documents: Sequence[str], limit: int) -> tuple[Passage, ...]:
+    async def opening(self, documents: Sequence[str], limit: int, scopes: Sequence[str]) -> tuple[Passage, ...]:
         """The first passages of these documents, `limit` of each at most, for a question about a whole document."""
-        where = f"d.id IN ({','.join('?' * len(documents))}) AND p.ordinal < ? ORDER BY d.name, p.ordinal"
-        stored, _ = await asyncio.to_thread(self._manifest.passages, where, (*documents, limit))
+        where = f"d.id IN ({','.join('?' * len(documents))}) AND p.ordinal < ?"
+        values = (*documents, limit)
+        stored, _ = await asyncio.to_thread(self._manifest.passages, where, values, tuple(scopes), "d.name, p.ordinal")
         return tuple(map(_bare, stored))
 
     async def likeness(self, texts: Sequence[str], ids: Sequence[str]) -> list[list[tuple[float, int]]]:

@@ -2,6 +2,9 @@
 
 The owner writes owner.json (address, token, process) into the library folder, readable by the user alone, and serves an
 ASGI app. Knows the library's methods and their values, and no more of HTTP than it needs: one POST, JSON lines back.
+
+Whoever holds the token is the operating system's user to whom the library's files belong, and so may name any scopes: this
+is no way in for the people of the chat, whose scopes the page works out on the server (agents.access).
 """
 
 from __future__ import annotations
@@ -214,25 +217,26 @@ class RemoteLibrary:
         rows = await self._ask("likeness", texts=list(texts), ids=list(ids))
         return [[(float(cosine), int(number)) for cosine, number in row] for row in rows]
 
-    async def documents(self, scope: str | None = None) -> tuple[DocumentInfo, ...]:
+    async def documents(self, scope: str | Sequence[str] | None = None) -> tuple[DocumentInfo, ...]:
         """See Library.documents."""
+        scope = scope if isinstance(scope, str | None) else list(scope)
         return tuple(DocumentInfo(**info) for info in await self._ask("documents", scope=scope))
 
-    async def document_text(self, document_id: str) -> str:
+    async def document_text(self, document_id: str, scopes: Sequence[str]) -> str:
         """See Library.document_text."""
-        return str(await self._ask("document_text", document_id=document_id))
+        return str(await self._ask("document_text", document_id=document_id, scopes=list(scopes)))
 
-    async def passage(self, id: str) -> Passage:
+    async def passage(self, id: str, scopes: Sequence[str]) -> Passage:
         """See Library.passage."""
-        return Passage.from_json(await self._ask("passage", id=id))
+        return Passage.from_json(await self._ask("passage", id=id, scopes=list(scopes)))
 
-    async def neighbours(self, id: str, around: int = 1) -> tuple[Passage, ...]:
+    async def neighbours(self, id: str, scopes: Sequence[str], around: int = 1) -> tuple[Passage, ...]:
         """See Library.neighbours."""
-        return tuple(map(Passage.from_json, await self._ask("neighbours", id=id, around=around)))
+        return tuple(map(Passage.from_json, await self._ask("neighbours", id=id, scopes=list(scopes), around=around)))
 
-    async def opening(self, documents: Sequence[str], limit: int) -> tuple[Passage, ...]:
+    async def opening(self, documents: Sequence[str], limit: int, scopes: Sequence[str]) -> tuple[Passage, ...]:
         """See Library.opening."""
-        return tuple(map(Passage.from_json, await self._ask("opening", documents=list(documents), limit=limit)))
+        return tuple(map(Passage.from_json, await self._ask("opening", documents=list(documents), limit=limit, scopes=list(scopes))))
 
     async def remove(self, document_id: str) -> None:
         """See Library.remove."""

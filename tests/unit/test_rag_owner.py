@@ -85,14 +85,14 @@ async def test_values_arrive_as_they_left(served: tuple[Library, str], tmp_path:
     here = await library.search("annual leave function", ["shared"], -1)
     assert there.passages == here.passages and there.passages[0].lines == (1, 2)
     one = here.passages[0]
-    assert await remote.passage(one.id) == await library.passage(one.id)
-    assert await remote.neighbours(one.id) == await library.neighbours(one.id)
-    assert await remote.opening([one.document_id], 2) == await library.opening([one.document_id], 2)
+    assert await remote.passage(one.id, ("shared",)) == await library.passage(one.id, ("shared",))
+    assert await remote.neighbours(one.id, ("shared",)) == await library.neighbours(one.id, ("shared",))
+    assert await remote.opening([one.document_id], 2, ("shared",)) == await library.opening([one.document_id], 2, ("shared",))
     assert await remote.documents() == await library.documents()
-    assert await remote.document_text(one.document_id) == await library.document_text(one.document_id)
+    assert await remote.document_text(one.document_id, ("shared",)) == await library.document_text(one.document_id, ("shared",))
     await remote.remove(one.document_id)
     with pytest.raises(KnowledgeError, match="no longer in the library"):
-        await remote.passage(one.id)
+        await remote.passage(one.id, ("shared",))
     await remote.close()
 
 
