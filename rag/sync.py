@@ -53,9 +53,10 @@ class Sync:
 
     async def ingest(self, order: Order, progress: Progress, watched: bool | None) -> Report:
         """See Library.ingest. Its folders are remembered before they are read: an interrupted ingest can be taken up again."""
-        folders = [] if order.names or order.scope == DEMO else await asyncio.to_thread(_folders, order)
-        await asyncio.to_thread(self._remember, [key for key in folders if key], watched)
-        async with self._turn([key for key in folders if key], progress):
+        folders = await asyncio.to_thread(self._folders_of, order)
+        keys = [key for key in folders if key]
+        await asyncio.to_thread(self._remember, keys, watched)
+        async with self._turn(keys, progress):
             reports = await self._intake().run(order, progress)
         for key, report in zip(folders, reports, strict=False):
             if key:
@@ -118,6 +119,14 @@ class Sync:
                         continue
                 await held.enter_async_context(lock)
             yield
+
+    def _folders_of(self, order: Order) -> list[Key | None]:
+        """For each path, the folder it is; one that is remembered may be out of reach now."""
+        if order.names or order.scope == DEMO:
+            return []
+        known = {info.path for info in self._manifest.folders.all(order.scope)}
+        paths = map(full_path, order.paths)
+        return [(order.scope, path) if path in known or Path(path).is_dir() else None for path in paths]
 
     def _remember(self, keys: Sequence[Key], watched: bool | None) -> None:
         with self._store.write, plain():
@@ -186,9 +195,3 @@ class Sync:
 def full_path(path: str | Path) -> str:
     """How a folder is remembered."""
     return str(Path(path).expanduser().resolve())
-
-
-def _folders(order: Order) -> list[Key | None]:
-    """For each path, the folder it is."""
-    paths = [Path(full_path(path)) for path in order.paths]
-    return [(order.scope, str(path)) if path.is_dir() else None for path in paths]
