@@ -60,6 +60,8 @@ class Watcher:
 
     def start(self) -> None:
         """Begin, in the running event loop."""
+        # It would tell the terminal of every change.
+        logging.getLogger("watchfiles").setLevel(logging.WARNING)
         self._main = asyncio.create_task(self._run())
 
     def wake(self) -> None:

@@ -58,7 +58,10 @@ async def test_changes_are_taken_in(library: Library, folder: Path, told: bool, 
     shutil.copytree(folder / "deep", folder / "brief")
     shutil.rmtree(folder / "brief")
     await until(library, lambda names: set(names) == {"leave.md", "tea.md"})
-    (folder / "leave.md").rename(folder / "deep" / "holidays.md")
+    (folder / "leave.md").rename(folder.parent / "on its way")
+    while not any(memory.missing for memory in library._sync._memories.values()):
+        await asyncio.sleep(0.02)
+    (folder.parent / "on its way").rename(folder / "deep" / "holidays.md")
     names = await until(library, lambda names: set(names) == {"holidays.md", "tea.md"})
     assert (names["holidays.md"],) == before, "a move"
     (folder / "deep" / "er" / "tea.md").unlink()
@@ -141,6 +144,7 @@ async def test_closing_ends_a_look_under_way(settings: Settings, embedder: Embed
     while len(await library.documents()) < 50:
         await asyncio.sleep(0.05)
     await asyncio.wait_for(library.close(), 10)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("watch ")]
     library = await Library.open(settings, embedder)
     assert 50 <= len(await library.documents()) < 401
     vectors, words = library._store.ids()
