@@ -168,6 +168,7 @@ async def open_assistant(settings: Settings, owner: bool = False, announce_url: 
     if isinstance(library, Library):
         if owner:
             await library.remove_scopes("chat:")  # uploads of a process that was killed: no chat outlives its process
+            library.keep_in_step()
         if announce_url:
             rag.owner.announce(library, announce_url)
     elif owner:

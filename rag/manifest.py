@@ -21,6 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from base.errors import KnowledgeError
+from rag import folders
+from rag.folders import Folders
 from rag.plain import plain
 
 VERSION = 1
@@ -104,6 +106,7 @@ class Manifest:
             raise KnowledgeError("The library was written by a newer Relay.", "Update Relay, or set RELAY_HOME to another folder.")
         self.set_meta("version", str(VERSION))
         self._reading = threading.Lock()
+        self.folders = Folders(self._transaction, self._rows)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -163,6 +166,20 @@ class Manifest:
         """Remove documents. Returns the ids of the passages that went."""
         with self._transaction() as db:
             return [id for document in documents for id in _delete(db, document)]
+
+    def move(self, old: DocumentInfo, new: DocumentInfo) -> list[int] | None:
+        """Give a document the source, name, title and error of `new`, whose source another may have had: that one goes.
+
+        Returns the ids of the passages that went; None when `old` is no longer there.
+        """
+        with self._transaction() as db:
+            if not db.execute("SELECT 1 FROM documents WHERE id = ? AND source = ?", (old.id, old.source)).fetchone():
+                return None
+            others = db.execute("SELECT id FROM documents WHERE scope = ? AND source = ?", (new.scope, new.source)).fetchall()
+            gone = [id for (other,) in others for id in _delete(db, other)]
+            values = (new.source, new.name, new.title, new.error, old.id)
+            db.execute("UPDATE documents SET source = ?, name = ?, title = ?, error = ? WHERE id = ?", values)
+        return gone
 
     def find(self, scope: str, source: str) -> DocumentInfo | None:
         """The document of that source, if any."""
@@ -249,7 +266,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA mmap_size = 1073741824")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
-        connection.executescript(SCHEMA)
+        connection.executescript(SCHEMA + folders.SCHEMA)
         undo.pop_all()
     return connection
 

@@ -96,6 +96,28 @@ async def test_values_arrive_as_they_left(served: tuple[Library, str], tmp_path:
     await remote.close()
 
 
+async def test_folders_are_kept_through_the_owner(served: tuple[Library, str], tmp_path: Path) -> None:
+    library, url = served
+    remote = RemoteLibrary(library.settings, url, library.token)
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    (folder / "tea.md").write_text("Tea is served at four.")
+    await remote.ingest([folder], "group:a", watched=True, full=True)
+    (folder / "tea.md").rename(folder / "drinks.md")
+    told: list[str] = []
+    report = await remote.sync(folder, "group:a", lambda label, fraction=None: told.append(label))
+    assert report.moved == 1 and told
+    (info,) = await remote.folders("group:a")
+    assert (info,) == await library.folders() and info.watched and info.report is not None and info.report.moved == 1
+    await remote.watch(folder, "group:a", False)
+    assert not (await remote.folders())[0].watched
+    await remote.forget_folder(folder, "group:a")
+    assert await remote.folders() == () and await remote.documents() == ()
+    with pytest.raises(KnowledgeError, match="not a folder of the collection"):
+        await remote.sync(folder, "group:a")
+    await remote.close()
+
+
 async def test_only_the_token_opens_it(served: tuple[Library, str]) -> None:
     library, url = served
     note = library.settings.library / owner.NOTE
