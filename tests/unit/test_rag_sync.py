@@ -164,7 +164,7 @@ async def test_a_moved_file_keeps_its_document(library: Library, folder: Path, t
     assert after["Zebulon.txt"].id == before["travel.txt"].id
     assert after["Zebulon.txt"].title == "Zebulon", "it was the file's name, and follows it"
     assert (after["leave.md"].title, after["leave.md"].source) == ("Leave", (other.resolve() / "leave.md").as_posix())
-    now = await library.passage(passage.id)
+    now = await library.passage(passage.id, ("shared",))
     assert (now.text, now.document) == (passage.text, "Zebulon")
     assert [str(id) for id, _ in library._store.keyword("zebulon", ("shared",), 9)] == [passage.id], "the new name's words are found"
     assert library._store.keyword("travel", ("shared",), 9) == []

@@ -78,7 +78,7 @@ async def test_a_file_that_is_being_written_is_left_until_it_is_quiet(library: L
             assert "slow.md" not in {info.name for info in await library.documents()}
         end = file.tell()
     slow = (await until(library, lambda names: "slow.md" in names))["slow.md"]
-    assert len(await library.document_text(slow)) == end - 1
+    assert len(await library.document_text(slow, ("shared",))) == end - 1
 
 
 async def test_many_changes_at_once(library: Library, folder: Path) -> None:
