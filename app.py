@@ -5,16 +5,25 @@ Started by `relay up`, or by `chainlit run app.py` (with `-w` while the page is 
 
 from __future__ import annotations
 
+import sys
+
 import chainlit as cl
 from chainlit.config import config
 from chainlit.server import sio
 
-from ui import page, pickers, safety, uploads
+from agents.access import require
+from base.errors import RelayError
+from ui import login, page, pickers, safety, uploads
 from ui.runtime import quiet, runtime
 
 quiet()
 settings = runtime().settings
-safety.secure(settings.host, config.run.host)
+try:
+    require(settings, settings.host, config.run.host)
+    login.prepare(settings)
+except RelayError as error:
+    sys.exit(f"relay: {error}")
+safety.secure(settings.host, config.run.host, *settings.names.split(","))
 uploads.accept(settings.max_upload_mb)
 uploads.keep_in(settings.home / "uploads")
 # 'system' is a theme of the page; Chainlit's file knows only light and dark.
@@ -26,6 +35,7 @@ sio.on("stop", handler=page.stop)
 async def startup() -> None:
     """Begin to open the assistant; the page is there meanwhile."""
     runtime().start()
+    login.begin()
 
 
 @cl.on_app_shutdown

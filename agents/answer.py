@@ -32,7 +32,7 @@ from agents.events import (
     Totals,
     Turn,
 )
-from agents.grounding import Grounder, Shelf
+from agents.grounding import Grounder, Rights, Shelf
 from agents.routing import Router
 from base.errors import BackendError, RelayError
 from base.settings import Settings
@@ -113,9 +113,9 @@ class Tally:
 class Conductor:
     """Makes answers. One for a process; a turn's state lives in its own call."""
 
-    def __init__(self, settings: Settings, router: Router, shelf: Shelf) -> None:
+    def __init__(self, settings: Settings, router: Router, shelf: Shelf, rights: Rights | None = None) -> None:
         self._settings, self._router = settings, router
-        self._grounder = Grounder(settings, shelf)
+        self._grounder = Grounder(settings, shelf, rights)
 
     async def answer(self, turn: Turn) -> AsyncIterator[Event]:
         """The stream of one turn; ends with Answered, Stopped or Failed."""

@@ -59,10 +59,11 @@ class Turn:
     knowledge: Knowledge = "auto"
     effort: Effort = "auto"
     scopes: tuple[str, ...] = ("shared",)
-    """Which collections may be searched: 'shared', and 'chat:<id>' for the uploads of one chat."""
+    """Which collections may be searched, as far as `user` has the right to: see agents.access."""
     attached: tuple[str, ...] = ()
     """Document ids that came with this very message."""
     user: str = "local"
+    """Who asks: their id from the face's own look at who they are, never from what a page sent."""
     id: str = ""
     control: Control = field(default_factory=Control, compare=False)
 

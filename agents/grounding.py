@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from agents.access import CHAT, DEMO_SCOPE
 from agents.events import Grounded, Turn
 from agents.followup import whole
 from base.settings import Settings
@@ -21,8 +22,6 @@ from rag.support import Grounding, claims, judge
 from router.call import estimate
 from router.intents import GENERAL, Intent
 
-DEMO_SCOPE = "demo"
-"""The collection of the shipped handbook; everyone may search it."""
 SEARCHED = 40
 """Passages asked for; how many of them a prompt takes is a matter of its room."""
 OPENING = 6
@@ -33,6 +32,10 @@ SAMPLE = 3_000
 """Characters of passages from which a model's way to count is told."""
 LEAST_PASSAGE = 40
 """Tokens of a passage that are still worth reading."""
+
+
+Rights = Callable[[Turn], tuple[str, ...]]
+"""The collections that a turn may search at this moment."""
 
 
 class Scale(Protocol):
@@ -47,8 +50,8 @@ class Shelf(Protocol):
     async def search(self, query: str, scopes: tuple[str, ...], floor: float, limit: int) -> Found:
         """Passages above the floor, best first."""
 
-    async def opening(self, documents: tuple[str, ...], limit: int) -> tuple[Passage, ...]:
-        """The first passages of these documents."""
+    async def opening(self, documents: tuple[str, ...], limit: int, scopes: tuple[str, ...]) -> tuple[Passage, ...]:
+        """The first passages of these documents, as far as they are in these scopes."""
 
     async def likeness(self, texts: Sequence[str], ids: Sequence[str]) -> list[list[tuple[float, int]]]:
         """For each text and passage: the cosine of the passage's closest sentence, and which it is."""
@@ -57,8 +60,9 @@ class Shelf(Protocol):
 class Grounder:
     """One for a process; keeps nothing of a turn."""
 
-    def __init__(self, settings: Settings, shelf: Shelf) -> None:
+    def __init__(self, settings: Settings, shelf: Shelf, rights: Rights | None = None) -> None:
         self._settings, self._shelf = settings, shelf
+        self._rights = rights or (lambda turn: (*turn.scopes, *((DEMO_SCOPE,) if settings.demo else ())))
 
     def wanted(self, turn: Turn, intent: Intent) -> bool:
         """Always in docs mode; in auto for questions, and for whatever came with a document."""
@@ -72,10 +76,12 @@ class Grounder:
         """The passages for a prompt with room for `budget` of the model's tokens; `scale` tells how it counts such texts."""
         began = time.perf_counter()
         query = whole(turn.text, [message.content for message in turn.history if message.role == "user"])
-        found = await self._shelf.search(query, self._scopes(turn), self._settings.floor, SEARCHED)
+        scopes = self._scopes(turn)
+        found = await self._shelf.search(query, scopes, self._settings.floor, SEARCHED)
         passages = found.passages
         if turn.attached:
-            passages = tuple(p for p in passages if p.document_id in turn.attached) or await self._shelf.opening(turn.attached, OPENING)
+            read = tuple(p for p in passages if p.document_id in turn.attached)
+            passages = read or await self._shelf.opening(turn.attached, OPENING, scopes)
         scaled = await scale(numbered(passages)[:SAMPLE]) if passages else 1.0
         kept, left_out = pack(passages, budget, lambda text: math.ceil(estimate(text) * scaled))
         if passages and not kept and budget >= LEAST_PASSAGE:
@@ -84,9 +90,9 @@ class Grounder:
         return Grounded(tuple(kept), left_out, found.best, self._settings.floor, _ms(began), query, near)
 
     def _scopes(self, turn: Turn) -> tuple[str, ...]:
-        if turn.attached:  # what came with the message is what it is about
-            return tuple(scope for scope in turn.scopes if scope.startswith("chat:"))
-        return (*turn.scopes, DEMO_SCOPE) if self._settings.demo else turn.scopes
+        """As of now, and not of when the message came: it may have waited. What came with a message is what it is about."""
+        scopes = self._rights(turn)
+        return tuple(scope for scope in scopes if scope.startswith(CHAT)) if turn.attached else scopes
 
     @staticmethod
     def sufficient(turn: Turn, grounded: Grounded) -> bool:

@@ -5,6 +5,7 @@ Knows names and types, not what the rooms do with them.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -63,7 +64,17 @@ class Settings:
     demo: bool = True
     """Keep the shipped demo handbook in the library."""
     trace_text: bool = False
-    """Write message texts into the trace. Off: only numbers and names."""
+    """Write message texts, and who asked, into the trace. Off: only numbers and names of models."""
+    user_header: str = ""
+    """A header in which a proxy in front of Relay names who asks, such as X-Forwarded-User; '' looks at none."""
+    groups_header: str = ""
+    """A header in which that proxy names the person's groups, separated by commas."""
+    proxy: str = ""
+    """That proxy's addresses or networks, separated by commas; '' is this machine. The headers count from nowhere else."""
+    names: str = ""
+    """Host names by which browsers reach the page, separated by commas, beside its address."""
+    anyone: bool = False
+    """Serve other machines too without asking who comes. Off: Relay does not start so."""
 
     @property
     def models(self) -> Path:
@@ -79,6 +90,13 @@ class Settings:
     def traces(self) -> Path:
         """JSON lines, a file a day."""
         return self.home / "traces"
+
+    def proxies(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+        """Where the proxy's headers are believed from. Raises SettingsError."""
+        try:
+            return tuple(ipaddress.ip_network(part.strip()) for part in (self.proxy or "127.0.0.0/8,::1").split(",") if part.strip())
+        except ValueError:
+            raise SettingsError(f"The proxy '{self.proxy[:40]}' is no address.", "Write one such as 10.0.0.5 or 10.0.0.0/24.") from None
 
 
 def data_home(environ: Mapping[str, str]) -> Path:
@@ -113,6 +131,7 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
         raise SettingsError("A budget is below 0.", "Set it to 0 for no bound, or to what an answer may cost.")
     if settings.check not in ("auto", "always", "off"):
         raise SettingsError(f"'{settings.check}' is no way to check.", "Choose auto, always or off.")
+    settings.proxies()
     return settings
 
 

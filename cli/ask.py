@@ -8,8 +8,10 @@ import json
 import sys
 from contextlib import aclosing
 
+from agents.access import Access
 from agents.assistant import open_assistant
 from agents.events import Answered, Event, Failed, Promoted, Stopped, Token, Turn, plain
+from agents.people import LOCAL, normal
 from agents.setup import prepare
 from base.errors import SettingsError
 from base.settings import Settings, load_settings
@@ -27,6 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--knowledge", default="auto", choices=("auto", "docs", "off"), help="use the library: when it helps, only it, or not at all"
     )
+    parser.add_argument("--user", default=LOCAL, metavar="NAME", help="answer as the chat would answer NAME, from what they may read")
     parser.add_argument("--json", action="store_true", help="print the events as JSON lines, and nothing else")
 
 
@@ -42,12 +45,13 @@ async def _ask(options: argparse.Namespace, settings: Settings) -> int:
     if not text.strip():
         raise SettingsError("There is no question.", 'Write one: relay ask "How do I …?"')
     effort = {"direct": "draft", "draft_refine": "refine"}.get(options.recipe, options.recipe)
-    turn = Turn(text, model=options.model, effort=effort, knowledge=options.knowledge)
     show = _json if options.json else _Terminal().show
     last: Event | None = None
     assistant = await open_assistant(settings)
     warn(assistant.catalog_error())
     try:
+        user, scopes = _rights(assistant.access, options.user)
+        turn = Turn(text, model=options.model, effort=effort, knowledge=options.knowledge, scopes=scopes, user=user)
         async with aclosing(assistant.answer(turn)) as events:  # type: ignore[type-var]
             async for event in events:
                 show(event)
@@ -55,6 +59,17 @@ async def _ask(options: argparse.Namespace, settings: Settings) -> int:
     finally:
         await assistant.close()
     return 1 if isinstance(last, Failed) else 0
+
+
+def _rights(access: Access, name: str) -> tuple[str, tuple[str, ...]]:
+    """The user and what they may read. Raises SettingsError for one who may read nothing."""
+    user = name if name == LOCAL else normal(name)
+    scopes = access.scopes(user)
+    if access.problem:
+        raise SettingsError(access.problem)
+    if not scopes:
+        raise SettingsError(f"There is no user '{user}'.", "'relay users list' shows who there is.")
+    return user, scopes
 
 
 def _json(event: Event) -> None:

@@ -16,17 +16,22 @@ from base.errors import KnowledgeError
 from base.progress import Progress, silent
 from base.settings import Settings
 from rag import gate, retrieve
-from rag.intake import Embeds, Intake, Report, context, vectors_of
+from rag.folders import FolderInfo
+from rag.intake import Embeds, Intake, vectors_of
+from rag.look import Order
 from rag.manifest import DocumentInfo, Manifest, Stored
 from rag.plain import plain
 from rag.read import Limits
+from rag.report import Report
 from rag.retrieve import Found, Passage
-from rag.store import Row, Store
+from rag.store import Store
+from rag.sync import Sync
+from rag.write import row
 
 DEMO = Path(__file__).resolve().parent / "demo"
 """The demo knowledge that ships with Relay."""
 
-__all__ = ["DEMO", "Embeds", "Library", "Report"]
+__all__ = ["DEMO", "Embeds", "FolderInfo", "Library", "Report"]
 
 
 class Library:
@@ -37,6 +42,7 @@ class Library:
         self.token = secrets.token_urlsafe(32)
         """Whoever shows it may ask this library over the loopback (rag.owner)."""
         self.at_close: list[Callable[[], None]] = []
+        self._sync = Sync(store, manifest, self._intake)
 
     @classmethod
     async def open(cls, settings: Settings, embedder: Embeds) -> Library:
@@ -74,7 +80,7 @@ class Library:
         """Put passages of the manifest into both indexes, 500 at a time."""
         for at in range(0, len(ids), 500):
             stored, vectors = self._manifest.by_ids(ids[at : at + 500])
-            self._store.add([Row(one.id, one.scope, context(one), one.text) for one in stored], vectors)
+            self._store.add([row(one) for one in stored], vectors)
 
     def _embed_anew(self) -> None:
         ids = sorted(self._manifest.ids())
@@ -101,20 +107,45 @@ class Library:
         progress: Progress = silent,
         names: Sequence[str] | None = None,
         delete: bool = True,
+        full: bool = False,
+        watched: bool | None = None,
     ) -> Report:
-        """Take files and folders in; unchanged files are skipped, documents whose file is gone from a folder are deleted.
+        """Take files and folders in; unchanged files are skipped, documents whose file is gone from a folder are deleted unless
+        `delete` is False. A file that was moved keeps its document. `full` looks into files that seem untouched, too.
 
+        Folders are remembered, those of the demo not; `watched` says whether the chat keeps them in step by itself.
         `names`, one for each path, makes them uploads, known by that name: in its scope a second one of the same name with
         other content becomes "report (2).pdf". A file that cannot be read any more is a failure, and stays as it was read last.
         """
-        return await self._intake().run(paths, scope, progress, names, delete)
+        return await self._sync.ingest(Order(paths, scope, names, delete, full), progress, watched)
 
     def _intake(self) -> Intake:
-        return Intake(self._embedder, self._store, self._manifest, Limits(megabytes=self.settings.max_upload_mb))
+        limits = Limits(megabytes=self.settings.max_upload_mb)
+        return Intake(self._embedder, self._store, self._manifest, limits, self.settings.home.resolve())
+
+    async def folders(self, scope: str | None = None) -> tuple[FolderInfo, ...]:
+        """The remembered folders, or those of one scope, by path."""
+        return await self._sync.folders(scope)
+
+    async def sync(self, path: str | Path, scope: str, progress: Progress = silent, delete: bool = True, full: bool = False) -> Report:
+        """Bring the library in step with a remembered folder, and keep the report there. See `ingest`."""
+        return await self._sync.sync(path, scope, progress, delete, full)
+
+    async def watch(self, path: str | Path, scope: str, on: bool) -> None:
+        """Whether the process that keeps watched folders in step does so with this remembered one."""
+        await self._sync.watch(path, scope, on)
+
+    async def forget_folder(self, path: str | Path, scope: str, documents: bool = True) -> None:
+        """Remember a folder no longer; with `documents`, forget what was in it too, but for what is in another remembered one."""
+        await self._sync.forget(path, scope, documents)
+
+    def keep_in_step(self) -> None:
+        """Keep the watched folders in step from now on, until `close`: the owner's part."""
+        self._sync.start()
 
     async def remove(self, document_id: str) -> None:
         """Forget a document; its file is left alone."""
-        await asyncio.to_thread(self._intake().delete, [document_id])
+        await asyncio.to_thread(self._intake().writer.delete, [document_id])
 
     async def remove_scope(self, scope: str) -> None:
         """Forget all documents of a scope: the uploads of a chat that has ended."""
@@ -127,39 +158,44 @@ class Library:
     async def _remove_where(self, wanted: Callable[[str], bool]) -> None:
         # An ingest that was cancelled just before hears of it first, and commits nothing afterwards.
         await asyncio.sleep(0)
-        await asyncio.to_thread(self._intake().delete_scopes, wanted)
+        await asyncio.to_thread(self._sync.forget_scopes, wanted)
+        await asyncio.to_thread(self._intake().writer.delete_where, lambda info: wanted(info.scope))
 
-    async def documents(self, scope: str | None = None) -> tuple[DocumentInfo, ...]:
-        """All documents, or those of one scope, by name."""
-        return tuple(await asyncio.to_thread(self._manifest.documents, scope))
+    async def documents(self, scope: str | Sequence[str] | None = None) -> tuple[DocumentInfo, ...]:
+        """The documents of one scope or of several, by name. All of them only for the upkeep of the library itself."""
+        scopes = (scope,) if isinstance(scope, str) else scope
+        return tuple(await asyncio.to_thread(self._manifest.documents, scopes))
 
-    async def document_text(self, document_id: str) -> str:
-        """The document's normalised text. Raises KnowledgeError when it is gone."""
-        text = await asyncio.to_thread(self._manifest.text, document_id)
+    async def document_text(self, document_id: str, scopes: Sequence[str]) -> str:
+        """The normalised text of a document in one of `scopes`. Raises KnowledgeError when there is none."""
+        text = await asyncio.to_thread(self._manifest.text, document_id, tuple(scopes))
         if text is None:
             raise KnowledgeError("This document is no longer in the library.", "Search again, or add it again.")
         return text
 
-    async def passage(self, id: str) -> Passage:
-        """A passage by its id. Raises KnowledgeError when its document was changed or removed."""
-        stored, _ = await asyncio.to_thread(self._manifest.by_ids, [_number(id)])
+    async def passage(self, id: str, scopes: Sequence[str]) -> Passage:
+        """A passage of a document in one of `scopes`, by its id. Raises KnowledgeError when there is none: its document was
+        changed or removed, or may not be read (any more), which is the same to whoever asks."""
+        stored, _ = await asyncio.to_thread(self._manifest.by_ids, [_number(id)], tuple(scopes))
         if not stored:
             raise KnowledgeError("This passage is no longer in the library.", "Ask again: its document was changed or removed.")
         return _bare(stored[0])
 
-    async def neighbours(self, id: str, around: int = 1) -> tuple[Passage, ...]:
-        """A passage with those before and after it in its document, in reading order; none when it is gone."""
+    async def neighbours(self, id: str, scopes: Sequence[str], around: int = 1) -> tuple[Passage, ...]:
+        """A passage with those before and after it in its document, in reading order; none when it is not in `scopes`."""
         where = (
             "p.document = (SELECT document FROM passages WHERE id = ?) AND"
-            " abs(p.ordinal - (SELECT ordinal FROM passages WHERE id = ?)) <= ? ORDER BY p.ordinal"
+            " abs(p.ordinal - (SELECT ordinal FROM passages WHERE id = ?)) <= ?"
         )
-        stored, _ = await asyncio.to_thread(self._manifest.passages, where, (_number(id), _number(id), around))
+        values = (_number(id), _number(id), around)
+        stored, _ = await asyncio.to_thread(self._manifest.passages, where, values, tuple(scopes), "p.ordinal")
         return tuple(map(_bare, stored))
 
-    async def opening(self, documents: Sequence[str], limit: int) -> tuple[Passage, ...]:
+    async def opening(self, documents: Sequence[str], limit: int, scopes: Sequence[str]) -> tuple[Passage, ...]:
         """The first passages of these documents, `limit` of each at most, for a question about a whole document."""
-        where = f"d.id IN ({','.join('?' * len(documents))}) AND p.ordinal < ? ORDER BY d.name, p.ordinal"
-        stored, _ = await asyncio.to_thread(self._manifest.passages, where, (*documents, limit))
+        where = f"d.id IN ({','.join('?' * len(documents))}) AND p.ordinal < ?"
+        values = (*documents, limit)
+        stored, _ = await asyncio.to_thread(self._manifest.passages, where, values, tuple(scopes), "d.name, p.ordinal")
         return tuple(map(_bare, stored))
 
     async def likeness(self, texts: Sequence[str], ids: Sequence[str]) -> list[list[tuple[float, int]]]:
@@ -214,6 +250,7 @@ class Library:
                 self._manifest.close()
                 self._store.close()
 
+        await self._sync.close()
         await asyncio.to_thread(work)
 
 

@@ -16,17 +16,19 @@ from chainlit.context import init_ws_context
 from chainlit.logger import logger
 from chainlit.session import WebsocketSession
 
+from agents.access import CHAT
 from agents.assistant import Assistant
 from agents.events import Control, Event, Message, Turn
 from base.errors import RelayError
 from rag.cite import Citation
-from rag.retrieve import Passage
-from ui import citations, panel, pickers, remember_rooms, uploads
+from ui import citations, login, panel, pickers, remember_rooms, uploads
 from ui.runtime import Runtime, runtime
 from ui.stream import Painter
 
 STOP_PATIENCE = 0.8
 """Seconds a stopped answer has to end by itself before it is cancelled."""
+SIGNED_OUT = "You are no longer signed in here. Reload the page to sign in again."
+RIGHTS_CHANGED = "What you may read has changed, so what was open is closed."
 _cleaners: set[asyncio.Task[None]] = set()
 
 
@@ -47,8 +49,12 @@ class Chat:
     scope: str
     exchanges: list[Exchange] = field(default_factory=list)
     cited: dict[tuple[str, int], Citation] = field(default_factory=dict)
-    passages: dict[str, Passage] = field(default_factory=dict)
-    """Only these may be opened from the page: an id alone is no right to read."""
+    passages: set[str] = field(default_factory=set)
+    """Only these may be opened from the page, and only as long as they may be read: an id alone is no right."""
+    granted: frozenset[str] = frozenset()
+    """The collections it could read when it was last looked at."""
+    out: bool = False
+    """It was signed out."""
     control: Control | None = None
     turn: str = ""
     task: asyncio.Task[Any] | None = None
@@ -82,9 +88,17 @@ def chat() -> Chat:
     found = cl.user_session.get("relay")
     if not isinstance(found, Chat):
         # Also after a reload of the code, whose Chat is another class.
-        found = Chat(scope=f"chat:{cl.context.session.id}")
+        # The page chooses its session's id, and so could choose another's.
+        found = Chat(scope=f"{CHAT}{uuid.uuid4().hex}")
         cl.user_session.set("relay", found)
     return found
+
+
+def scopes() -> tuple[str, ...]:
+    """The collections that this session may read at this moment: by who it is, never by what its page sent; none when signed out."""
+    user = login.identity(cl.context.session)
+    allowed = runtime().access.scopes(user) if user else ()
+    return (*allowed, chat().scope) if allowed else ()
 
 
 async def start() -> None:
@@ -114,6 +128,9 @@ async def take(message: cl.Message | None) -> None:
     this = chat()
     if message is None:
         await cl.ErrorMessage(content="This message is no longer known here. Please send it as a new one.").send()
+        return
+    if not scopes():
+        await cl.ErrorMessage(content=SIGNED_OUT).send()
         return
     await _end_previous(this, mine)
     # No await since: of several that waited for the same answer to end, one takes the place and the others wait for it.
@@ -207,7 +224,8 @@ def _turn(this: Chat, exchange: Exchange, message: cl.Message) -> Turn:
         model=model,
         knowledge=knowledge,
         effort=effort,
-        scopes=("shared", this.scope),
+        scopes=scopes(),
+        user=login.identity(cl.context.session),
         attached=exchange.attached,
         id=this.turn,
         control=this.control,
@@ -222,7 +240,7 @@ async def _paint(this: Chat, assistant: Assistant, turn: Turn, painter: Painter)
             await painter.paint(event)
             if painter.grounded is not None:
                 told = (*painter.grounded.passages, *painter.grounded.nearest)
-                this.passages |= {str(passage.id): passage for passage in told}
+                this.passages |= {str(passage.id) for passage in told}
     if painter.answered is not None:
         shown = painter.answered.citations or painter.answered.nearest
         this.cited |= {(turn.id, citation.n): citation for citation in reversed(shown)}
@@ -264,22 +282,36 @@ async def cite(action: cl.Action) -> None:
     """A citation was pressed: open its passage in the side panel."""
     this = chat()
     citation = this.cited.get((str(action.payload.get("turn")), int(action.payload.get("n") or 0)))
-    passage = this.passages.get(str(citation.passage_id)) if citation else None
-    if citation is None or passage is None:
+    if citation is None or str(citation.passage_id) not in this.passages:
         await cl.context.emitter.send_toast("This passage is no longer known here. Ask again to open it.", "info")
         return
-    before, after = await _around(passage)
+    try:
+        assistant, id, allowed = await runtime().assistant(), str(citation.passage_id), scopes()
+        passage = await assistant.passage(id, allowed)
+        before, after = citations.around(passage, await assistant.library.neighbours(id, allowed))
+    except RelayError as error:
+        await cl.context.emitter.send_toast(str(error), "info")
+        return
     await panel.show(panel.passage(citation, before, passage.text, after))
 
 
-async def _around(passage: Passage) -> tuple[str, str]:
-    """The text before and after; nothing when the document is gone, for the passage itself still shows."""
-    try:
-        assistant = await runtime().assistant()
-        return citations.around(passage, await assistant.library.neighbours(passage.id))
-    except Exception:
-        logger.exception("The neighbours of a passage could not be read")
-        return "", ""
+async def review(session: WebsocketSession) -> None:
+    """Look again at what an open page may read. What it lost ends now: a running answer, an open passage, or all of it."""
+    init_ws_context(session)
+    this, now = chat(), frozenset(scopes())
+    lost, out = this.granted - now, not now and not this.out
+    this.granted, this.out = now, not now
+    if not lost and not out:
+        return
+    if this.task is not None:
+        await _halt(this)
+    if out:
+        this.cited.clear()
+        this.passages.clear()
+        await cl.context.emitter.emit("reload", {})
+        return
+    await cl.ElementSidebar.set_elements([])
+    await cl.context.emitter.send_toast(RIGHTS_CHANGED, "info")
 
 
 async def end() -> None:

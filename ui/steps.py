@@ -102,9 +102,10 @@ def retrieve_name(grounded: Grounded) -> str:
 
 def retrieve_body(grounded: Grounded) -> str:
     """What was searched for, the passages with their scores, and what did not fit."""
-    rows = [(f"[{n}]", p.document, place(p), f"{p.dense:.2f}", f"{p.keyword:.1f}") for n, p in enumerate(grounded.passages, 1)]
+    # No figure of the keywords: BM25 weighs a word by all documents that hold it, other people's among them.
+    rows = [(f"[{n}]", p.document, place(p), f"{p.dense:.2f}", f"{p.sentence:.2f}") for n, p in enumerate(grounded.passages, 1)]
     parts = [f"Searched for: {cell(grounded.asked)}"] if grounded.asked else []
-    parts.append(table(("", "Document", "Where", "Meaning", "Words"), rows) or _nothing_close(grounded))
+    parts.append(table(("", "Document", "Where", "Closeness", "Best sentence"), rows) or _nothing_close(grounded))
     if grounded.left_out:
         parts.append(f"{count(grounded.left_out, 'more passage')} did not fit into the prompt.")
     return "\n\n".join(parts)

@@ -54,7 +54,7 @@ class EmptyShelf:
     async def search(self, query: str, scopes: tuple[str, ...], floor: float, limit: int) -> Found:
         return Found((), 0.1, 0.0, 0)
 
-    async def opening(self, documents: tuple[str, ...], limit: int) -> tuple[Passage, ...]:
+    async def opening(self, documents: tuple[str, ...], limit: int, scopes: tuple[str, ...]) -> tuple[Passage, ...]:
         return ()
 
     async def likeness(self, texts: Sequence[str], ids: Sequence[str]) -> list[list[tuple[float, int]]]:
@@ -225,10 +225,10 @@ async def test_figures_do_not_depend_on_how_fast_somebody_reads() -> None:
     events, stream = list[Event](), desk.conductor.answer(Turn("Hi"))
     async for event in stream:
         events.append(event)
-        await asyncio.sleep(0.03)
+        await asyncio.sleep(0.1)
     totals, step = only(Answered, events)[0].totals, only(StepDone, events)[0]
     assert step.ttft_ms and totals.ttft_ms == pytest.approx(step.start_ms + step.ttft_ms, abs=0.02)
-    assert totals.ttft_ms < 300
+    assert totals.ttft_ms < totals.ms / 2
 
 
 async def test_an_empty_answer_has_no_first_token() -> None:
