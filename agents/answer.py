@@ -135,7 +135,10 @@ class Conductor:
     async def _events(self, turn: Turn, tally: Tally) -> AsyncGenerator[Event, None]:
         catalog, began = self._router.current(), time.perf_counter()
         earlier = [message.content for message in turn.history if message.role == "user"]
-        intent = await asyncio.to_thread(self._router.intent, turn.text, earlier)
+        if turn.intent:
+            intent = self._router.pinned(turn.intent)
+        else:
+            intent = await asyncio.to_thread(self._router.intent, turn.text, earlier)
         yield IntentFound(intent, _ms(began))
         began = time.perf_counter()
         route = self._router.route(catalog, intent.name, turn.text, turn.model)

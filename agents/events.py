@@ -56,6 +56,8 @@ class Turn:
     text: str
     history: tuple[Message, ...] = ()
     model: str = "auto"
+    intent: str = ""
+    """What the user says that it is; '' lets the router find out."""
     knowledge: Knowledge = "auto"
     effort: Effort = "auto"
     scopes: tuple[str, ...] = ("shared",)

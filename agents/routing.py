@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
+from agents.corrections import Corrections, Effect, Remembering, Trial
 from agents.events import Turn
 from agents.spending import Spending
 from base.errors import BackendError, RelayError, RoutingError, SetupError
@@ -18,13 +20,15 @@ from router.call import estimate
 from router.catalog import Catalog, CatalogFile, Entry
 from router.detect import Detector
 from router.examples import SHIPPED as EXAMPLES
-from router.examples import load_examples
+from router.examples import Example, load_examples
 from router.fit import fit
 from router.head import Embed, Head, load_head
 from router.health import Health
 from router.intents import Intent, Rules, detect, flagged
 from router.policy import Kind, Policy
 
+OWN_WEIGHT = 6.0
+"""Of an example of the user's own, against 1 of a shipped one."""
 log = logging.getLogger("relay.routing")
 
 
@@ -50,6 +54,7 @@ class Router:
     ) -> None:
         self.settings, self.catalogs, self.rules, self.backends = settings, catalogs, rules, backends
         self.health, self.spending = Health(), Spending(settings.traces)
+        self.corrections = Corrections(settings.home)
         self._embedder = embedder
         own, shipped = _head(settings.home / "head.json"), _head(None)
         self.detector = Detector(rules, own if own and own.mark == rules.mark else shipped, embedder)
@@ -70,6 +75,12 @@ class Router:
         """The user's own examples."""
         return self.settings.home / "examples.jsonl"
 
+    def pinned(self, intent: str) -> Intent:
+        """What the user says that a message is. Raises RoutingError for an intent that nobody knows."""
+        if intent not in self.detector.names:
+            raise RoutingError(f"There is no intent '{intent}'.", f"Known: {', '.join(sorted(self.detector.names))}.")
+        return Intent(intent, 1.0, "", "pinned")
+
     def intent(self, text: str, earlier: Sequence[str] = ()) -> Intent:
         """What the message wants; `earlier` are the user's messages before it. Blocks for one embedding: call it in a thread."""
         return self.detector.detect(text, earlier)
@@ -80,14 +91,46 @@ class Router:
 
     def fit(self, out: Path | None = None) -> Head:
         """Fit the head from the shipped and the user's own examples, use it, and keep it. Raises SetupError without an embedder."""
-        embedder = self._embedder()
-        if embedder is None:
-            raise SetupError("The embedder is not on this machine, so nothing can be fitted.", "Run 'relay up' once.")
-        examples = load_examples((EXAMPLES, self._own) if self._own.is_file() else (EXAMPLES,))
-        head = fit(examples, self.rules, embedder)
+        return self._keep(self._fitted(self._embed(), ()), out)
+
+    def trial(self) -> Trial:
+        """What the user's corrections would change. Changes nothing; blocks."""
+        corrections, embed = self.corrections.all(), Remembering(self._embed())
+        before = self._fitted(embed, ())
+        after = self._fitted(embed, corrections) if corrections else before
+        detectors = [Detector(self.rules, head, lambda: embed) for head in (before, after)]
+        found = [[detector.detect(one.text).name for detector in detectors] for one in corrections]
+        effects = tuple(Effect(one.text, one.label, *pair) for one, pair in zip(corrections, found, strict=True))
+        return Trial(before, after, effects, corrections)
+
+    def take(self, trial: Trial, out: Path | None = None) -> Head:
+        """Use and keep the head with the corrections, which become examples of the user's own."""
+        if trial.corrections:
+            self.corrections.take(self._own, trial.corrections)
+        return self._keep(trial.after, out)
+
+    def _keep(self, head: Head, out: Path | None) -> Head:
         head.save(out or self.settings.home / "head.json")
         self.detector.adopt(head)
         return head
+
+    def _embed(self) -> Embed:
+        embedder = self._embedder()
+        if embedder is None:
+            raise SetupError("The embedder is not on this machine, so nothing can be fitted.", "Run 'relay up' once.")
+        return embedder
+
+    def _fitted(self, embed: Embed, more: Sequence[Example]) -> Head:
+        """The user's own examples and corrections weigh more than the shipped ones: they know their words best."""
+        shipped = load_examples((EXAMPLES,))
+        own = (*(load_examples((self._own,)) if self._own.is_file() else ()), *more)
+        first = 1 + shipped[-1].group
+        mine = (replace(one, group=first + at, weight=OWN_WEIGHT) for at, one in enumerate(own))
+        return fit((*shipped, *mine), self.rules, embed)
+
+    def correct(self, text: str, intent: str) -> None:
+        """Keep the user's word that `text` was an `intent`. Raises RoutingError for one that nobody knows."""
+        self.corrections.add(text, self.pinned(intent).name)
 
     def _refit_aside(self, gained: set[str]) -> None:
         """Fit in a thread, when the user's examples speak of a gained intent; until it is done the old head decides."""
