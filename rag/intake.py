@@ -11,6 +11,7 @@ import asyncio
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -215,10 +216,14 @@ class Intake:
                 entry.passages = [replace(one, id=first + at) for at, one in enumerate(entry.passages)]
                 first += len(entry.passages)
             rows = [Row(one.id, one.scope, context(one), one.text) for entry in group for one in entry.passages]
-            if rows:
-                self._store.add(rows, np.concatenate([entry.vectors for entry in group]))
             parts = ((one.info, one.document.text if one.document else "", one.passages, one.vectors, one.sentences) for one in group)
-            self._store.delete(self._manifest.replace(parts))
+            with ExitStack() as undo:
+                undo.callback(self._store.delete, [row.id for row in rows])
+                if rows:
+                    self._store.add(rows, np.concatenate([entry.vectors for entry in group]))
+                gone = self._manifest.replace(parts)
+                undo.pop_all()
+            self._store.delete(gone)
 
     def delete(self, documents: Sequence[str]) -> None:
         """Forget documents. Blocks."""
@@ -259,7 +264,12 @@ def _none() -> Vectors:
 
 def context(passage: Stored) -> str:
     """What a passage's text leaves unsaid: the names it stands under."""
-    return f"{passage.document} › {passage.heading}" if passage.heading else passage.document
+    return named(passage.document, passage.heading)
+
+
+def named(document: str, heading: str) -> str:
+    """`context`, of its parts."""
+    return f"{document} › {heading}" if heading else document
 
 
 def vectors_of(passages: Sequence[Stored], embedder: Embeds) -> tuple[Vectors, list[Vectors]]:
