@@ -132,9 +132,9 @@ async def run(settings: Settings, count: int) -> None:
     began = time.perf_counter()
     await library.search("warm", ("tenth",), -1)
     memory = psutil.Process().memory_info().rss / 1e6
-    await library.settled()
     first = {"passages": count, "open_s": round(opened, 2), "first_search_ms": round((time.perf_counter() - began) * 1e3)}
     print(json.dumps({**first, "rss_mb": round(memory)}), flush=True)
+    await library.settled()
     dice, text = random.Random(2), Text()
     questions = [text.question(dice) for _ in range(QUERIES)]
     for name, scopes in FILTERS.items():
