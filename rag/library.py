@@ -15,7 +15,7 @@ from pathlib import Path
 from base.errors import KnowledgeError
 from base.progress import Progress, silent
 from base.settings import Settings
-from rag import gate, retrieve
+from rag import gate, nearest, retrieve
 from rag.folders import FolderInfo
 from rag.intake import Embeds, Intake, vectors_of
 from rag.look import Order
@@ -24,12 +24,15 @@ from rag.plain import plain
 from rag.read import Limits
 from rag.report import Report
 from rag.retrieve import Found, Passage
-from rag.store import Store
+from rag.store import Row, Store
 from rag.sync import Sync
-from rag.write import row
+from rag.write import named, row
 
 DEMO = Path(__file__).resolve().parent / "demo"
 """The demo knowledge that ships with Relay."""
+
+SOON = 2000
+"""Passages that may be missing from the keyword index and are put there before the first search: 0.1 s."""
 
 __all__ = ["DEMO", "Embeds", "FolderInfo", "Library", "Report"]
 
@@ -52,32 +55,37 @@ class Library:
     @classmethod
     def _open(cls, settings: Settings, embedder: Embeds) -> Library:
         store = Store.open(settings.library)
+        path = settings.library / "manifest.sqlite"
         with ExitStack() as undo:
             undo.callback(store.close)
-            library = cls(settings, embedder, store, Manifest(settings.library / "manifest.sqlite"))
+            library = cls(settings, embedder, store, Manifest(path))
             undo.callback(library._manifest.close)
             library._put_right()
+            store.follow(lambda: _Truth(Manifest(path)))
             undo.pop_all()
         return library
 
     def _put_right(self) -> None:
-        """Compare by counting (1 ms), rebuild what differs; embed anew after a change of embedder."""
+        """What must be so before the first search; the rest is done in the background. Embed anew after a change of embedder."""
         with self._store.write, plain():
             known = self._manifest.meta("embedder")
             if known not in ("", self._embedder.name):
                 self._embed_anew()
-            elif set(self._store.counts()) != {self._manifest.count()}:
-                self._reconcile()
-            self._manifest.set_meta("embedder", self._embedder.name)
+            self._reconcile()
+            if known != self._embedder.name:
+                self._manifest.set_meta("embedder", self._embedder.name)
 
     def _reconcile(self) -> None:
-        true = self._manifest.ids()
-        vectors, words = self._store.ids()
-        self._store.delete(sorted((vectors | words) - true))
-        self._index(sorted(true - (vectors & words)))
+        """What a kill left in the keyword index goes, what it kept out comes in. Much of it, or damage, is the keeper's work."""
+        true, words = self._manifest.ids(), self._store.word_ids()
+        if words is None or len(true - words) > SOON:
+            return
+        self._store.delete(sorted(words - true))
+        self._index(sorted(true - words))
+        self._store.keywords.whole.set()
 
     def _index(self, ids: Sequence[int]) -> None:
-        """Put passages of the manifest into both indexes, 500 at a time."""
+        """Put passages of the manifest into the indexes, 500 at a time."""
         for at in range(0, len(ids), 500):
             stored, vectors = self._manifest.by_ids(ids[at : at + 500])
             self._store.add([row(one) for one in stored], vectors)
@@ -90,15 +98,25 @@ class Library:
             self._manifest.set_vectors([one.id for one in stored], *vectors_of(stored, self._embedder))
         self._index(ids)
 
+    @property
+    def state(self) -> str:
+        """What the library does beside answering: "ready", "loading", "checking", "rebuilding 43 %", "waiting: The disk is full."
+
+        Searches are right all the while, though slower.
+        """
+        return self._store.state
+
+    async def settled(self) -> str:
+        """The state once nothing is left to be done in the background, or can be done for now."""
+        await asyncio.to_thread(self._store.settle)
+        return self.state
+
     async def rebuild(self) -> None:
-        """Make both indexes anew from the manifest. Nothing is embedded again."""
-
-        def work() -> None:
-            with self._store.write, plain():
-                self._store.clear()
-                self._index(sorted(self._manifest.ids()))
-
-        await asyncio.to_thread(work)
+        """Make the indexes anew from the manifest. Nothing is embedded again, and searches go on."""
+        await asyncio.to_thread(self._store.clear)
+        await self.settled()
+        if self._store.keeper and self._store.keeper.trouble:
+            raise self._store.keeper.trouble
 
     async def ingest(
         self,
@@ -228,14 +246,13 @@ class Library:
         """All candidates, best first, before the gate. Blocks; `search` is for askers, this for measuring."""
         count = max(retrieve.CANDIDATES, limit)
         vector = self._embedder.embed([query])[0]
-        self._store.remember(self._manifest.vectors)
         near = self._store.dense(vector, scopes, count)
         words = dict(self._store.keyword(query, scopes, count))
         # The manifest has the last word on what exists and on who may see it.
         stored, vectors = self._manifest.by_ids(list(dict.fromkeys([*near, *words])), scopes)
         if not stored:
             return []
-        cosines = vectors @ vector
+        cosines = nearest.products(vectors, vector)
         parts = self._manifest.sentences(retrieve.promising([one.id for one in stored], cosines, words))
         best = retrieve.best_parts(cosines, [parts.get(one.id) for one in stored], vector)
         return retrieve.fuse(stored, cosines, best, words, frozenset(near[: retrieve.CANDIDATES]))
@@ -246,12 +263,26 @@ class Library:
         def work() -> None:
             for action in self.at_close:
                 action()
-            with self._store.write:
-                self._manifest.close()
+            try:
                 self._store.close()
+            finally:
+                with self._store.write:
+                    self._manifest.close()
 
         await self._sync.close()
         await asyncio.to_thread(work)
+
+
+class _Truth:
+    """The manifest as the store's keeper asks it."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._manifest = manifest
+        self.ids, self.vectors, self.close = manifest.ids, manifest.vectors, manifest.close
+
+    def rows(self, ids: Sequence[int]) -> list[Row]:
+        """What the keyword index is told of these passages."""
+        return [Row(id, scope, named(title, heading), text) for id, scope, title, heading, text in self._manifest.words(ids)]
 
 
 def _number(id: str) -> int:

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from base.errors import KnowledgeError
 from rag import folders
 from rag.folders import Folders
-from rag.plain import plain
+from rag.plain import damaged, plain, said
 
 VERSION = 1
 SCHEMA = """
@@ -95,23 +95,27 @@ class Manifest:
     """One writer at a time (the caller sees to it), any number of readers. Methods block."""
 
     def __init__(self, path: Path) -> None:
+        self._folder = path.parent
         try:
             self._write, self._read = _connect(path), _connect(path)
             version = self.meta("version") or str(VERSION)
         except sqlite3.DatabaseError as error:
+            if not damaged(error):
+                raise said(error, path.parent) from error
             raise KnowledgeError(
                 f"The library's manifest is damaged ({error}).", f"Move {path.name} out of the library folder and ingest again."
             ) from error
         if int(version) > VERSION:
             raise KnowledgeError("The library was written by a newer Relay.", "Update Relay, or set RELAY_HOME to another folder.")
-        self.set_meta("version", str(VERSION))
         self._reading = threading.Lock()
         self.folders = Folders(self._transaction, self._rows)
+        if not self.meta("version"):
+            self.set_meta("version", str(VERSION))
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """All or nothing, on disk when it ends."""
-        with plain(), ExitStack() as undo:
+        with plain(self._folder), ExitStack() as undo:
             undo.callback(self._roll_back)
             self._write.execute("BEGIN IMMEDIATE")
             yield self._write
@@ -124,7 +128,7 @@ class Manifest:
             self._write.execute("ROLLBACK")
 
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
-        with plain(), self._reading:
+        with plain(self._folder), self._reading:
             return self._read.execute(sql, values).fetchall()
 
     def meta(self, key: str) -> str:
@@ -209,7 +213,8 @@ class Manifest:
     ) -> tuple[list[Stored], Vectors]:
         """Passages and their vectors (n, d) by a condition on p(assages) and d(ocuments), within `scopes`; None is all of them."""
         if scopes is not None:
-            where, values = f"{where} AND {_within('d.scope', scopes)}", [*values, *scopes]
+            # The plus keeps SQLite from going through all documents of the scopes.
+            where, values = f"{where} AND {_within('+d.scope', scopes)}", [*values, *scopes]
         rows = self._rows(f"{SELECT} {where} ORDER BY {order}", values)
         vectors = np.array([np.frombuffer(row[11], dtype=np.float16) for row in rows], dtype=np.float32)
         return [_stored(row) for row in rows], vectors
@@ -224,14 +229,17 @@ class Manifest:
         rows = self._rows(f"SELECT passage, vectors, width FROM sentences WHERE passage IN ({marks})", ids)  # noqa: S608
         return {int(id): np.frombuffer(data, dtype=np.int8).astype(np.float32).reshape(-1, width) for id, data, width in rows}
 
-    def vectors(self, size: int = 4096) -> Iterator[tuple[list[int], list[str], Vectors]]:
-        """Ids, scopes and vectors of all passages, `size` at a time."""
-        last = -1
-        sql = "SELECT p.id, d.scope, p.vector FROM passages p JOIN documents d ON d.id = p.document WHERE p.id > ? ORDER BY p.id LIMIT ?"
-        while rows := self._rows(sql, (last, size)):
-            last = int(rows[-1][0])
-            matrix = np.frombuffer(b"".join(row[2] for row in rows), dtype=np.float16).reshape(len(rows), -1)
-            yield [int(row[0]) for row in rows], [str(row[1]) for row in rows], matrix.astype(np.float32)
+    def vectors(self, ids: Sequence[int]) -> tuple[list[int], list[str], Vectors]:
+        """Those of the passages that exist, in the order of their ids: ids, scopes and vectors (n, d)."""
+        sql = "SELECT p.id, d.scope, p.vector FROM passages p JOIN documents d ON d.id = p.document WHERE p.id IN ({}) ORDER BY p.id"
+        rows = self._rows(sql.format(",".join("?" * len(ids))), ids)
+        matrix = np.frombuffer(b"".join(row[2] for row in rows), dtype=np.float16).reshape(len(rows), -1 if rows else 0)
+        return [int(row[0]) for row in rows], [str(row[1]) for row in rows], matrix.astype(np.float32)
+
+    def words(self, ids: Sequence[int]) -> list[tuple[int, str, str, str, str]]:
+        """Those of the passages that exist: (id, scope, document's title, heading, text)."""
+        sql = "SELECT p.id, d.scope, d.title, p.heading, p.text FROM passages p JOIN documents d ON d.id = p.document WHERE p.id IN ({})"
+        return self._rows(sql.format(",".join("?" * len(ids))), ids)
 
     def set_vectors(self, ids: Sequence[int], vectors: Vectors, sentences: Sequence[Vectors]) -> None:
         """New vectors for passages and their sentences, after a change of embedder."""

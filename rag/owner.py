@@ -16,6 +16,7 @@ import json
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,9 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 def announce(library: Library, url: str) -> None:
     """Tell other processes of the user where this one serves its library; the note goes when the library is closed."""
     note = library.settings.library / NOTE
-    write_atomic(note, json.dumps({"url": url, "token": library.token, "pid": os.getpid()}), private=True)
+    # On a full disk the chat goes on; other processes are refused until it is opened anew.
+    with suppress(OSError):
+        write_atomic(note, json.dumps({"url": url, "token": library.token, "pid": os.getpid()}), private=True)
 
     def withdraw() -> None:
         # A later opener of the same process may have written its own.

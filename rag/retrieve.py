@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rag.manifest import Stored
+from rag.nearest import products
 
 CANDIDATES = 100
 DENSE_WEIGHT = 0.55
@@ -115,7 +116,7 @@ def best_parts(cosines: Vectors, parts: Sequence[Vectors | None], vector: Vector
     if held:
         kept = [part for at in held if (part := parts[at]) is not None]
         rows = np.concatenate(kept)
-        values = (rows @ vector) / np.sqrt(np.einsum("ij,ij->i", rows, rows)).clip(1e-9)
+        values = products(rows, vector) / np.sqrt(np.einsum("ij,ij->i", rows, rows)).clip(1e-9)
         best[held] = np.maximum.reduceat(values, np.cumsum([0, *map(len, kept)])[:-1])
     return best
 
