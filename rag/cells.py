@@ -45,7 +45,9 @@ def _number(value: float, pattern: str) -> str:
     text = f"{value * 100 if share else value:{',' if ',' in figures[0] else ''}.{decimals}f}"
     if share:
         return f"{text}%"
-    return text if not symbol else f"{symbol}{text}" if section.find(symbol) < section.find("0") else f"{text} {symbol}"
+    if not symbol:
+        return text
+    return text[: value < 0] + symbol + text[value < 0 :] if section.find(symbol) < section.find("0") else f"{text} {symbol}"
 
 
 def _plain(value: float) -> str:

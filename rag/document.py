@@ -79,6 +79,12 @@ def clean(text: str) -> str:
     return CONTROL.sub("", unicodedata.normalize("NFC", text))
 
 
+def flat(text: str) -> str:
+    """A cell or a title: clean, in one line, "" when nothing of it shows."""
+    text = " ".join(clean(text).split())
+    return text if SEEN.search(text) else ""
+
+
 def check_size(characters: int, blocks: int) -> None:
     """Raises TooLong."""
     if characters > MAX_CHARACTERS:
@@ -100,8 +106,8 @@ class Builder:
 
     def heading(self, text: str, level: int, page: int | None = None) -> None:
         """A heading: closes those of its level and deeper. The first of level 1 names a document without a title."""
-        text = " ".join(clean(text).split())
-        if not SEEN.search(text):
+        text = flat(text)
+        if not text:
             return
         if not self.title and level == 1 and not self.blocks:
             self.title = text[:LONGEST_HEADING]

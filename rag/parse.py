@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from base.errors import Unreadable
-from rag.document import LONGEST_HEADING, Block, Builder, Document, check_size, clean
+from rag.document import LONGEST_HEADING, SEEN, Block, Builder, Document, check_size, clean
 from rag.unfit import content
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ BLOCKS = "p div section article main aside header li ul ol dl dt dd tr table blo
 BLOCK_TAGS = frozenset(BLOCKS.split())
 LONGEST_MARKED = 20_000
 """Characters of a paragraph in which marks are looked for: brackets and stars that close nothing take the square of their number."""
+LONGEST_PYTHON = 2_000_000
+"""Characters of a source file that is taken apart by its grammar; a larger one is data."""
 GIVES = {"-text": "", "td": " | ", "th": " | ", "br": "\n"}
 """Nodes that add to a line, and what; text adds itself."""
 
@@ -177,12 +179,11 @@ def _html_blocks(body: Any) -> Iterator[tuple[str, str]]:
     """(tag, text) of every run of text under one block element, in order. No recursion: pages nest thousands deep."""
     owner: Any = None
     words: list[str] = []
+    known: dict[int, Any] = {}
     for node in body.traverse(include_text=True):
         if node.tag not in GIVES:
             continue
-        block = node.parent
-        while block.tag not in BLOCK_TAGS and block.parent is not None:
-            block = block.parent
+        block = _block(node.parent, known)
         if owner is None or block.mem_id != owner.mem_id:
             if owner is not None:
                 yield owner.tag, "".join(words)
@@ -192,10 +193,21 @@ def _html_blocks(body: Any) -> Iterator[tuple[str, str]]:
         yield owner.tag, "".join(words)
 
 
+def _block(node: Any, known: dict[int, Any]) -> Any:
+    """The block element around a node. What was climbed once is kept: the way up may be a hundred thousand steps long."""
+    climbed = []
+    while node.mem_id not in known and node.tag not in BLOCK_TAGS and node.parent is not None:
+        climbed.append(node.mem_id)
+        node = node.parent
+    node = known.get(node.mem_id, node)
+    known.update(dict.fromkeys(climbed, node))
+    return node
+
+
 def parse_code(data: bytes, name: str, stem: str) -> Document:
     """The file as it is, a block for each function or class where that is cheap, else for each paragraph."""
     text = "\n".join(line.rstrip() for line in clean(decode(data, name)).split("\n"))
-    starts = _python_starts(text) if name.endswith(".py") else _paragraph_starts(text)
+    starts = _python_starts(text) if name.endswith(".py") and len(text) < LONGEST_PYTHON else _paragraph_starts(text)
     lines = text.split("\n")
     offsets = [0]
     for line in lines:
@@ -207,7 +219,7 @@ def parse_code(data: bytes, name: str, stem: str) -> Document:
             last -= 1
         while first < last and not lines[first].strip():
             first += 1
-        if first < last:
+        if first < last and SEEN.search("".join(lines[first:last])):
             start, end = offsets[first], offsets[last] - 1
             named = DEFINITION.search(text, start, end)
             heading = (named[1][:LONGEST_HEADING],) if named else ()

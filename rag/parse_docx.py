@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rag.document import Builder, Document, clean
+from rag.document import Builder, Document, flat
 from rag.package import ERRORS, check_package
 from rag.unfit import broken
 
@@ -28,7 +28,7 @@ def parse_docx(data: bytes, name: str, stem: str) -> Document:
     check_package(data, name, "docx")
     try:
         file = docx.Document(io.BytesIO(data))
-        title = " ".join(clean(file.core_properties.title or "").split())
+        title = flat(file.core_properties.title or "")
         builder = Builder("docx", title="" if title == "Word Document" else title)  # python-docx's word for none
         _walk(file.element.body, _style_names(file.styles.element), builder)
     except (*ERRORS, LxmlError, InvalidXmlError):

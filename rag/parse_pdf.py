@@ -11,10 +11,14 @@ from itertools import islice
 from statistics import median
 from typing import Any
 
-from rag.document import Builder, Document, check_size, clean
+from rag.document import Builder, Document, check_size, clean, flat
 from rag.unfit import broken, encrypted, too_much
 
 BULLET = re.compile(r"^\s*(?:[•◦▪‣·*-]|\d{1,3}[.)])\s+")
+PAGE_NUMBER = re.compile(
+    r"[-–—|\s]*(?:page|seite|página|pagina|p\.|s\.)?\s*(\d{1,5})(?:\s*(?:of|von|de|/|\|)\s*\d{1,5})?[-–—|\s]*", re.IGNORECASE
+)
+"""A line that is nothing else; "Step 3" and "Annual report 3" may be what the page is about."""
 MAX_PAGES = 20_000
 """Pages of a document; a number far beyond what the file can hold is a bomb."""
 MAX_MARKS = 5_000
@@ -72,7 +76,7 @@ def _pdfium(data: bytes, name: str) -> Pages:
     for number in range(len(pdf)):
         pages.texts.append(_pdfium_page(pdf, number))
         check_size(characters := characters + len(pages.texts[-1]), 0)
-    title = " ".join(clean(pdf.get_metadata_dict().get("Title") or "").split())
+    title = flat(pdf.get_metadata_dict().get("Title") or "")
     # Word processors leave their own file name as the title of what they print.
     pages.title = "" if "." in title[-5:] else title[:120]
     pages.marks = _marks(pdf)
@@ -102,7 +106,7 @@ def _marks(pdf: Any) -> dict[int, list[Mark]]:
         for bookmark in islice(pdf.get_toc(), MAX_MARKS):
             target = bookmark.get_dest()
             page = target.get_index() if target is not None else None
-            title = " ".join(clean(bookmark.get_title()).split())
+            title = flat(bookmark.get_title())
             if page is not None and title:
                 marks.setdefault(page, []).append(Mark(title, bookmark.level + 1))
     except (pypdfium2.PdfiumError, ValueError):
@@ -114,7 +118,18 @@ def _pypdf(data: bytes, name: str) -> list[str]:
     from pypdf import PdfReader
     from pypdf.errors import PyPdfError
 
-    errors = (PyPdfError, ValueError, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError, NotImplementedError, OSError)
+    errors = (
+        PyPdfError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        AssertionError,
+        ArithmeticError,
+        RecursionError,
+        NotImplementedError,
+        OSError,
+    )
     try:
         reader = PdfReader(io.BytesIO(data))
         if reader.is_encrypted and not reader.decrypt(""):
@@ -154,17 +169,16 @@ def _edges(lines: Sequence[str]) -> list[int]:
 
 
 def _keys(line: str, page: int) -> Iterator[str]:
-    """The line itself, and with each number in it taken relative to the page: "Page 7 of 9" runs on, "12 34" of a table does not."""
+    """The line itself; for a page number what stands around it, and how far it is from the page's place in the file."""
     yield line
-    if len(line) < 200:
-        for found in islice(re.finditer(r"\d{1,5}", line), 4):
-            yield f"{line[: found.start()]}\0{int(found[0]) - page}\0{line[found.end() :]}"
+    if found := PAGE_NUMBER.fullmatch(line):
+        yield f"{line[: found.start(1)]}\0{int(found[1]) - page}\0{line[found.end(1) :]}"
 
 
 def _page(lines: Sequence[str], marks: Sequence[Mark], number: int, builder: Builder) -> None:
     """A page's paragraphs. A bookmark whose words stand in a line of their own makes it a heading; of the others the first holds
     from the page's top."""
-    standing = {_bare(line) for line in lines if line} if marks else set()
+    standing = {_bare(line): line for line in reversed(lines) if line} if marks else {}
     named = {_bare(mark.title): mark for mark in marks if _bare(mark.title) in standing}
     if marks and _bare(marks[0].title) not in named:
         builder.under(marks[0].title, marks[0].level)
@@ -174,7 +188,7 @@ def _page(lines: Sequence[str], marks: Sequence[Mark], number: int, builder: Bui
         else:
             builder.heading(text, mark.level, page=number)
     for mark in marks:
-        builder.under(mark.title, mark.level)
+        builder.under(standing.get(_bare(mark.title), mark.title), mark.level)
 
 
 def _bare(title: str) -> str:

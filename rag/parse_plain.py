@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import csv
 import email
-import email.policy
 import io
 import re
 from collections.abc import Iterator, Sequence
 from email.errors import MessageError
 from email.message import EmailMessage
+from email.policy import EmailPolicy
+from typing import cast
 
-from rag.document import LONGEST_HEADING, Builder, Document, clean
+from rag.document import LONGEST_HEADING, Builder, Document, clean, flat
 from rag.parse import decode, html_document
 from rag.unfit import alien, broken
 
@@ -22,8 +23,8 @@ WIDEST = 1_000_000
 FIGURE = re.compile(r"[-+(]?\s?[$€£¥]?\s?\d[\d.,' ]*\s?[%$€£¥)]?|\d{4}-\d\d-\d\d(?: \d\d:\d\d(?::\d\d)?)?")
 """A number, a sum of money, a share, a date."""
 YEAR = re.compile(r"(?:19|20)\d\d")
-DEEPEST = 100
-"""Parts within parts of an e-mail; the standard library calls itself for each."""
+LONGEST_HEADER = 10_000
+"""Characters of a header that are looked at (300 addresses): the standard library takes the square of the length."""
 HEADERS = ("From", "To", "Cc", "Date", "Subject")
 
 
@@ -32,7 +33,7 @@ def parse_csv(data: bytes, name: str, stem: str) -> Document:
     text = decode(data, name)
     csv.field_size_limit(WIDEST)
     try:
-        lines = [[" ".join(clean(cell).split()) for cell in row] for row in csv.reader(io.StringIO(text, newline=""), _dialect(text, name))]
+        lines = [[flat(cell) for cell in row] for row in csv.reader(io.StringIO(text, newline=""), _dialect(text, name))]
     except csv.Error:
         raise broken(name) from None
     builder = Builder("csv", title=stem)
@@ -75,10 +76,11 @@ def _filled(row: Sequence[str]) -> int:
 
 
 def _names(row: Sequence[str], below: Sequence[str]) -> bool:
-    """Whether a row names columns. A year does, unless the cell below is one as well."""
+    """Whether a row names the columns of the one below. A year does, unless the cell below is one as well."""
     figures = [at for at, cell in enumerate(row) if FIGURE.fullmatch(cell)]
     years = all(YEAR.fullmatch(row[at]) and not YEAR.fullmatch(below[at] if at < len(below) else "") for at in figures)
-    return years and len(figures) < _filled(row)
+    shared = any(name and cell for name, cell in zip(row, below, strict=False))
+    return shared and years and len(figures) < _filled(row)
 
 
 def _cells(names: Sequence[str], row: Sequence[str]) -> Iterator[str]:
@@ -88,13 +90,20 @@ def _cells(names: Sequence[str], row: Sequence[str]) -> Iterator[str]:
             yield f"{name}: {cell}" if name else cell
 
 
+class _Short(EmailPolicy):
+    """The standard policy, with headers that are not too long."""
+
+    def header_source_parse(self, sourcelines: list[str]) -> tuple[str, str]:
+        """(name, value)"""
+        name, value = super().header_source_parse(sourcelines)
+        return name, value[:LONGEST_HEADER]
+
+
 def parse_eml(data: bytes, name: str, stem: str) -> Document:
     """Subject as title; who, to whom and when; the plain body, or the words of the HTML one; the names of attachments."""
-    if _levels(data) > DEEPEST:
-        raise broken(name)
     try:
-        message = email.message_from_bytes(data, _class=EmailMessage, policy=email.policy.default)
-        heads = {key: " ".join(clean(str(message[key])).split()) for key in HEADERS if message[key]}
+        message = cast(EmailMessage, email.message_from_bytes(data, policy=_Short()))
+        heads = {key: value for key in HEADERS if (value := _head(message, key))}
         body = message.get_body(("plain", "html"))
         words = _body(body) if isinstance(body, EmailMessage) else ""
         attached = [str(part.get_filename() or "") for part in message.iter_attachments()] if message.is_multipart() else []
@@ -113,16 +122,19 @@ def parse_eml(data: bytes, name: str, stem: str) -> Document:
     return builder.done(stem)
 
 
-def _levels(data: bytes) -> int:
-    """At most as many parts as this stand within one another."""
-    return len(re.findall(rb"^content-type:\s*(?:multipart|message)/", data, re.I | re.M))
+def _head(message: EmailMessage, key: str) -> str:
+    """A header; one whose brackets nest a thousand deep says nothing."""
+    try:
+        return flat(str(message[key] or ""))
+    except (RecursionError, LookupError, AttributeError, ValueError):
+        return ""
 
 
 def _body(part: EmailMessage) -> str:
     """The words of a part; a character set that nobody knows is taken for UTF-8."""
     try:
         content = part.get_content()
-    except LookupError:
+    except (LookupError, UnicodeError):
         content = part.get_payload(decode=True)
     text = content.decode("utf-8", "replace") if isinstance(content, bytes) else str(content)
     return html_document(text, "").text if part.get_content_type() == "text/html" else text

@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from rag.document import Builder, Document, clean
+from rag.document import Builder, Document, flat
 from rag.package import ERRORS, check_package
 from rag.unfit import broken
 
@@ -26,7 +26,7 @@ def parse_pptx(data: bytes, name: str, stem: str) -> Document:
     lost = 0
     try:
         file = Presentation(io.BytesIO(data))
-        title = " ".join(clean(file.core_properties.title or "").split())
+        title = flat(file.core_properties.title or "")
         builder = Builder("pptx", title=stem if title in ("", PROGRAMS_WORD) else title)
         slides, height = file.slides, int(file.slide_height or 0) or 6_858_000
         count = len(slides)
@@ -51,7 +51,7 @@ def _errors() -> tuple[type[Exception], ...]:
 def _slide(slide: Any, number: int, line: int, builder: Builder) -> None:
     """A slide that is not shown stays in, and says so."""
     title = slide.shapes.title
-    words = " ".join(clean(title.text_frame.text).split()) if title is not None else ""
+    words = flat(title.text_frame.text) if title is not None else ""
     hidden = " (hidden)" if slide.element.get("show") in ("0", "false") else ""
     head = f"Slide {number} · {words}" if words else f"Slide {number}"
     parts = list(_parts(slide, None if title is None else title.shape_id, line))

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import PurePath
 
 from rag.cells import shown
-from rag.document import Builder, Document, check_size, clean
+from rag.document import Builder, Document, check_size, flat
 from rag.package import ERRORS, check_package
 from rag.parse_plain import add_rows
 from rag.unfit import OLE, alien, broken, encrypted, sealed
@@ -69,7 +69,7 @@ def _openpyxl(data: bytes) -> Iterator[tuple[str, bool, Rows]]:
         for number, cells in enumerate(sheet.iter_rows(), 1):
             if number > LAST_ROW:
                 break
-            row = [_flat(shown(cell.value, cell.number_format)) if cell.value is not None else "" for cell in cells]
+            row = [flat(shown(cell.value, cell.number_format)) if cell.value is not None else "" for cell in cells]
             if any(row):
                 rows.append((number, row))
                 size, blocks = size + sum(map(len, row)) + len(row), blocks + 1
@@ -88,13 +88,9 @@ def _calamine(data: bytes, name: str) -> Iterator[tuple[str, bool, Rows]]:
                 continue
             sheet = book.get_sheet_by_name(about.name)
             first = (sheet.start or (0, 0))[0] + 1
-            rows = [(first + at, [_flat(shown(cell)) for cell in row]) for at, row in enumerate(sheet.iter_rows())]
+            rows = [(first + at, [flat(shown(cell)) for cell in row]) for at, row in enumerate(sheet.iter_rows())]
             yield about.name, about.visible != SheetVisibleEnum.Visible, [row for row in rows if any(row[1])]
     except PasswordError:
         raise encrypted(name) from None
     except errors:
         raise broken(name, data) from None
-
-
-def _flat(text: str) -> str:
-    return " ".join(clean(text).split())

@@ -79,11 +79,9 @@ class Reader:
         most = int(self.limits.megabytes * 1_000_000)
         request = json.dumps({"path": str(path.absolute()), "name": name, "most": most}).encode() + b"\n"
         with self._turn:
-            worn = self._child is not None
-            answer = self._ask(request)
-            if worn and isinstance(answer, str) and answer != "late" and not cancelled.is_set():
-                # What other files left in a child's memory is not this file's fault.
-                answer = self._ask(request)
+            answer, again = self._ask(request)
+            if again and not cancelled.is_set():
+                answer, _ = self._ask(request)
         if answer == "late":
             raise late(name, self.limits.seconds)
         if answer == "memory":
@@ -109,8 +107,9 @@ class Reader:
                 "Split it, or raise max_upload_mb in the settings.",
             )
 
-    def _ask(self, request: bytes) -> Cause | dict[str, Any]:
-        """What the child answers, or why it cannot answer any more."""
+    def _ask(self, request: bytes) -> tuple[Cause | dict[str, Any], bool]:
+        """(what the child answers, or why it cannot answer any more; whether other files may be to blame for that)"""
+        worn = self._child is not None
         child = self._child = self._child if self._child and self._child.poll() is None else self._start()
         with Watch(child, self.limits.seconds, self.limits.memory_mb) as watch:
             body = _exchange(child, request)
@@ -119,9 +118,10 @@ class Reader:
             _let_die(child)
         if not answer or answer.get("spent") or watch.killed:
             self._reap()
-        if answer.get("spent"):
-            return "memory"
-        return answer or watch.cause()
+        if answer and not answer.get("spent"):
+            return answer, False
+        cause = "memory" if answer else watch.cause()
+        return cause, worn and (cause == "broken" or (cause == "memory" and watch.grown))
 
     def _start(self) -> subprocess.Popen[bytes]:
         self._reap()

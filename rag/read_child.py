@@ -16,7 +16,7 @@ from typing import IO
 from base.errors import Unreadable
 from rag.document import Document, TooLong
 from rag.kinds import kind_of
-from rag.unfit import too_much
+from rag.unfit import deep, too_much
 
 Parser = Callable[[bytes, str, str], Document]
 
@@ -76,9 +76,15 @@ def answer(line: str) -> bytes:
     try:
         return json.dumps({"document": read_file(Path(request["path"]), request["name"], request["most"]).to_json()}).encode()
     except Unreadable as error:
-        return json.dumps({"what": error.what, "remedy": error.remedy}).encode()
-    except (MemoryError, RecursionError):
+        return _refused(error)
+    except RecursionError:
+        return _refused(deep(request["name"]))
+    except MemoryError:
         return b'{"spent": true}'
+
+
+def _refused(error: Unreadable) -> bytes:
+    return json.dumps({"what": error.what, "remedy": error.remedy}).encode()
 
 
 def serve(requests: IO[str], answers: IO[bytes]) -> None:

@@ -51,7 +51,13 @@ FOLDERS = (
 """What the names in a zip say it is."""
 OLE = b"\xd0\xcf\x11\xe0"
 """How a container of the old Office begins; an encrypted file of the new one stands in such a container too."""
-OLD = (("WordDocument", ".doc", "docx"), ("PowerPoint Document", ".ppt", "pptx"), ("Workbook", ".xls", "xlsx"), ("Book", ".xls", "xlsx"))
+OLD = (
+    ("WordDocument", ".doc", "Save it as .docx, and add that."),
+    ("PowerPoint Document", ".ppt", "Save it as .pptx, and add that."),
+    ("Workbook", ".xls", "Give it the ending .xls, and add it again."),
+    ("Book", ".xls", "Give it the ending .xls, and add it again."),
+)
+"""What the names in such a container say it is, and what to do."""
 PAGE = re.compile(rb"\s*(?:<\?xml[^>]{0,200}>\s*)?<(?:!doctype\s+html|html)", re.I)
 
 
@@ -128,9 +134,9 @@ def old_office(name: str, data: bytes) -> Unreadable:
     """A container of the old Office. The names in its directory tell what it holds."""
     if sealed(data):
         return encrypted(name)
-    for stream, ending, new in OLD:
+    for stream, ending, remedy in OLD:
         if stream.encode("utf-16-le") in data:
-            return Unreadable(f"{name} is in the old {ending} format.", f"Save it as .{new}, and add that.")
+            return Unreadable(f"{name} is in the old {ending} format.", remedy)
     return Unreadable(f"{name} is encrypted, or in an old Office format.", "Save it in the new format without a password, and add that.")
 
 
@@ -142,6 +148,11 @@ def too_much(name: str, what: str) -> Unreadable:
 def memory(name: str) -> Unreadable:
     """Reading it took more memory than a document may take, or went too deep."""
     return Unreadable(f"{name} needs too much memory to read: it is too large or too deeply nested.", "Split it into parts.")
+
+
+def deep(name: str) -> Unreadable:
+    """Its parts stand within one another, further than a reader follows."""
+    return Unreadable(f"{name} is too deeply nested to read.", "Save it in a simpler format, or split it into parts.")
 
 
 def late(name: str, seconds: float) -> Unreadable:

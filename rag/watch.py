@@ -18,6 +18,8 @@ EVERY = 0.03
 """Seconds between two looks."""
 LARGE = 0.6
 """The part of the allowed memory from which a death is laid to memory: an allocation that fails is never seen from outside."""
+GROWN = 0.25
+"""The part of the allowed memory that a child keeps after other files, from which it is one that has grown."""
 OUT_OF_MEMORY = -9
 """How a child ends that the system killed for memory; this process kills it too, but then it knows why."""
 
@@ -33,8 +35,11 @@ class Watch:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._killed: Cause = ""
         self._peak = 0
+        self.grown = False
+        """Whether the child was large before it began: the file may be innocent of what it takes."""
 
     def __enter__(self) -> Watch:
+        self.grown = self._size() > GROWN * self._most
         self._thread.start()
         return self
 
@@ -50,8 +55,8 @@ class Watch:
 
     def cause(self) -> Cause:
         """Why the child is dead; it has been waited for."""
-        grown = self._peak > LARGE * self._most or self._child.returncode == OUT_OF_MEMORY
-        return self._killed or ("memory" if grown else "broken")
+        large = self._peak > LARGE * self._most or self._child.returncode == OUT_OF_MEMORY
+        return self._killed or ("memory" if large else "broken")
 
     def _run(self) -> None:
         while not self._done.wait(max(0.0, min(EVERY, self._end - time.monotonic()))):
