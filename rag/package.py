@@ -37,6 +37,8 @@ def check_package(data: bytes, name: str, kind: str) -> None:
         entries = zipfile.ZipFile(io.BytesIO(data)).infolist()
     except ERRORS:
         raise (broken if data.startswith(b"PK") else alien)(name, data) from None
+    if data.startswith(b"PK") and entries and min(entry.header_offset for entry in entries):
+        raise broken(name)  # It is cut off: what was found is the directory of a package inside it.
     if any(entry.flag_bits & 1 for entry in entries):
         raise encrypted(name)
     if len(entries) > MAX_PARTS:

@@ -46,7 +46,7 @@ def decode(data: bytes, name: str) -> str:
     encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     known = content(data)[0]
     if (known and known != "a web page") or (encoding == "utf-8-sig" and b"\0" in data[:8192]):
-        said = f"{name} is not a text file but {known}." if known else f"{name} is not a text file."
+        said = f"{name} is not a text file but {known}." if known and known != "a web page" else f"{name} is not a text file."
         raise Unreadable(said, "Give it the ending that tells what it is, such as .pdf or .docx.")
     try:
         return data.decode(encoding)

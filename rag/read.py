@@ -120,8 +120,7 @@ class Reader:
             self._reap()
         if answer and not answer.get("spent"):
             return answer, False
-        cause = "memory" if answer else watch.cause()
-        return cause, worn and (cause == "broken" or (cause == "memory" and watch.grown))
+        return "memory" if answer else watch.cause(), worn and not watch.killed and (watch.grown or not watch.large)
 
     def _start(self) -> subprocess.Popen[bytes]:
         self._reap()

@@ -83,7 +83,7 @@ def _other(name: str, data: bytes) -> Unreadable | None:
     """A sentence of its own when the content is known and does not go with the name."""
     kind = PurePath(name).suffix.lower().lstrip(".")
     what, ending = content(data)
-    if not what or ending == f".{kind}":
+    if not what or ending == f".{kind}" or (kind == "ods" and what == "an OpenDocument file"):
         return None
     said = f"{name} is not {_article(kind)} file but {what}."
     return Unreadable(
@@ -110,9 +110,12 @@ def content(data: bytes) -> tuple[str, str]:
 
 def _in_zip(data: bytes) -> tuple[str, str]:
     try:
-        names = zipfile.ZipFile(io.BytesIO(data)).namelist()
+        entries = zipfile.ZipFile(io.BytesIO(data)).infolist()
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError):
         return "", ""
+    if not entries or min(entry.header_offset for entry in entries):
+        return "", ""  # It is cut off: what was found is a file inside it.
+    names = [entry.filename for entry in entries]
     for folder, what, ending in FOLDERS:
         if any(name.startswith(folder) for name in names):
             # The first entry of an OpenDocument file says in plain letters which it is.

@@ -53,15 +53,18 @@ def plan(paths: Sequence[Path], names: Sequence[str] | None, known: Sequence[Doc
         if full.is_dir():
             roots.append(_inside(full))
             files, refused = walk(full)
-            failed += [(folder.name, f"The folder {folder.name} cannot be opened. Check that you may read it.") for folder in refused]
+            for folder in refused:
+                name = PurePath(spelled(folder)).name
+                failed.append((name, f"The folder {name} cannot be opened. Check that you may read it."))
             closed += map(_inside, refused)
             wanted = [file for file in files if readable(file.name)]
             skipped += len(files) - len(wanted)
-            found |= {file.as_posix(): Candidate(file, file.as_posix(), file.name) for file in wanted}
+            found |= {spelled(file): Candidate(file, spelled(file), PurePath(spelled(file)).name) for file in wanted}
         elif full.exists():
-            found[full.as_posix()] = Candidate(full, full.as_posix(), full.name)
+            found[spelled(full)] = Candidate(full, spelled(full), PurePath(spelled(full)).name)
         else:
-            failed.append((path.name, f"{path.name} does not exist. Check the path."))
+            name = PurePath(spelled(path)).name
+            failed.append((name, f"{name} does not exist. Check the path."))
     gone = [info.id for info in known if info.source not in found and _under(info.source, roots) and not _under(info.source, closed)]
     return Plan(tuple(found.values()), tuple(gone), tuple(failed), skipped)
 
@@ -99,7 +102,12 @@ def _may_be_file(path: Path) -> bool:
 
 
 def _inside(folder: Path) -> str:
-    return folder.as_posix().rstrip("/") + "/"
+    return spelled(folder).rstrip("/") + "/"
+
+
+def spelled(path: Path) -> str:
+    """A path in letters that every store takes: a name that is not in UTF-8 has its bytes written out."""
+    return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
 
 
 def _under(source: str, folders: Sequence[str]) -> bool:

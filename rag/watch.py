@@ -53,10 +53,14 @@ class Watch:
         """Why the child was killed, or "" when it was not."""
         return self._killed
 
+    @property
+    def large(self) -> bool:
+        """Whether the child was seen to be about as large as it may be."""
+        return self._peak > LARGE * self._most
+
     def cause(self) -> Cause:
         """Why the child is dead; it has been waited for."""
-        large = self._peak > LARGE * self._most or self._child.returncode == OUT_OF_MEMORY
-        return self._killed or ("memory" if large else "broken")
+        return self._killed or ("memory" if self.large or self._child.returncode == OUT_OF_MEMORY else "broken")
 
     def _run(self) -> None:
         while not self._done.wait(max(0.0, min(EVERY, self._end - time.monotonic()))):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import docx
 import openpyxl
-import worst
+import whole
 from docx.oxml import parse_xml
 from pptx import Presentation
 from pptx.util import Inches
@@ -61,7 +61,7 @@ def test_one_broken_slide_does_not_lose_the_others() -> None:
     deck = Presentation()
     for word in ("one", "two", "three"):
         deck.slides.add_slide(deck.slide_layouts[5]).shapes.title.text = word
-    text = parse_pptx(worst.put(saved(deck), "ppt/slides/slide2.xml", b"<broken/>"), "a.pptx", "a").text
+    text = parse_pptx(whole.put(saved(deck), "ppt/slides/slide2.xml", b"<broken/>"), "a.pptx", "a").text
     assert "Slide 1 · one" in text and "Slide 3 · three" in text
 
 
@@ -91,9 +91,9 @@ def test_each_row_of_a_sheet_says_what_it_tells() -> None:
 
 
 def test_a_sheet_that_openpyxl_refuses_is_read_by_the_other() -> None:
-    odd = worst.edit(workbook(), "xl/styles.xml", b"<fonts", b"<fonts count='x'><font><sz val='big'/></font></fonts><fonts")
+    odd = whole.edit(workbook(), "xl/styles.xml", b"<fonts", b"<fonts count='x'><font><sz val='big'/></font></fonts><fonts")
     assert "Item: Rent | Due: 2024-05-01 | 2024: 1234.5" in parse_xlsx(odd, "b.xlsx", "b").text
-    old = exact(parse_xlsx(worst.seeds()["xls"], "b.xls", "b"))
+    old = exact(parse_xlsx(whole.seeds()["xls"], "b.xls", "b"))
     assert "name: Bob | days: 29.5" in old.text and "Sheet Lists (hidden)" in old.text
 
 
@@ -145,17 +145,17 @@ def test_a_word_file_loses_none_of_its_words() -> None:
 
 
 def pages(*texts: str, marks: str = "") -> bytes:
-    objects = worst.page(worst.words(""), kids=f"[{' '.join(f'{20 + 2 * n} 0 R' for n in range(len(texts)))}]", count=len(texts))
+    objects = whole.page(whole.words(""), kids=f"[{' '.join(f'{20 + 2 * n} 0 R' for n in range(len(texts)))}]", count=len(texts))
     for number, text in enumerate(texts):
         objects[20 + 2 * number] = str(objects[3]).replace("4 0 R", f"{21 + 2 * number} 0 R")
-        objects[21 + 2 * number] = worst.words(text)
+        objects[21 + 2 * number] = whole.words(text)
     if marks:
         objects[1] = "<< /Type /Catalog /Pages 2 0 R /Outlines 5 0 R >>"
         objects[5] = "<< /First 6 0 R /Last 8 0 R >>"
         for at, (title, page) in enumerate(entry.split("@") for entry in marks.split(";")):
             following = f"/Next {7 + at} 0 R" if at < marks.count(";") else ""
             objects[6 + at] = f"<< /Title ({title}) /Parent 5 0 R {following} /Dest [{20 + 2 * int(page)} 0 R /Fit] >>"
-    return worst.pdf(objects)
+    return whole.pdf(objects)
 
 
 def test_lines_that_run_through_all_pages_stand_once() -> None:
