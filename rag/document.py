@@ -75,6 +75,8 @@ class Document:
 def clean(text: str) -> str:
     """One form for equal texts: NFC, \\n line ends, no control or zero-width characters, no lone surrogates."""
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n").replace("\u2028", "\n").replace("\xa0", " ")
+    if text.isascii():
+        return CONTROL.sub("", text)
     text = MARKS.sub(r"\1", text).encode("utf-8", "replace").decode("utf-8")
     return CONTROL.sub("", unicodedata.normalize("NFC", text))
 

@@ -30,7 +30,7 @@ HEADERS = ("From", "To", "Cc", "Date", "Subject")
 
 def parse_csv(data: bytes, name: str, stem: str) -> Document:
     """A line a row, "column: value | …", so that a row says by itself what it tells; headings name the rows."""
-    text = decode(data, name)
+    text = clean(decode(data, name))
     csv.field_size_limit(WIDEST)
     try:
         lines = [[flat(cell) for cell in row] for row in csv.reader(io.StringIO(text, newline=""), _dialect(text, name))]
