@@ -22,7 +22,7 @@ from base.settings import ROOT
 from rag.document import Document
 from rag.kinds import kind_of
 from rag.unfit import broken, late, memory
-from rag.watch import Cause, Watch
+from rag.guard import Cause, Watch
 
 MOST_ANSWER = 400_000_000
 """Bytes: no document is larger (MAX_CHARACTERS, MAX_BLOCKS in rag/document.py), so it is nonsense."""
