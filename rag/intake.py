@@ -29,7 +29,7 @@ from rag.store import Store
 from rag.walk import Candidate, Plan
 from rag.write import Writer, context
 
-PIPELINE = "2"
+PIPELINE = "3"
 """Raise it when reading or chunking changes: documents made by another pipeline are made anew by the next ingest."""
 SCAN = "{name} holds no text that Relay can read: it may be a scan. Run text recognition (OCR) over it and add the result."
 NO_TEXT = "{name} holds no text beside its title or markup. Add a file with text in it."
