@@ -9,12 +9,13 @@ import chainlit as cl
 from chainlit.config import config
 from chainlit.server import sio
 
-from ui import page, pickers, safety, uploads
+from ui import outgoing, page, pickers, safety, uploads
 from ui.runtime import quiet, runtime
 
 quiet()
 settings = runtime().settings
-safety.secure(settings.host, config.run.host)
+safety.secure(settings.host, config.run.host, links=settings.link_hosts)
+outgoing.guard(settings.link_hosts)
 uploads.accept(settings.max_upload_mb)
 uploads.keep_in(settings.home / "uploads")
 # 'system' is a theme of the page; Chainlit's file knows only light and dark.

@@ -6,6 +6,7 @@ Knows names and types, not what the rooms do with them.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -18,6 +19,7 @@ from base.yamls import read_mapping
 
 ROOT = Path(__file__).resolve().parent.parent
 """Where app.py, public/ and .chainlit/ stand."""
+HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,8 @@ class Settings:
     passage_tokens: int = 700
     """Upper bound on the tokens of passages in one prompt; a small context lowers it."""
     max_upload_mb: int = 25
+    links: str = ""
+    """Hosts to which links in answers may lead, separated by commas; opened by a click only. Images are never loaded."""
     grace_s: float = 5.0
     """How long a generation outlives its lost page."""
     idle_s: float = 300.0
@@ -54,6 +58,11 @@ class Settings:
     """Keep the shipped demo handbook in the library."""
     trace_text: bool = False
     """Write message texts into the trace. Off: only numbers and names."""
+
+    @property
+    def link_hosts(self) -> frozenset[str]:
+        """`links`, one by one."""
+        return frozenset(host.strip().lower() for host in self.links.split(",") if host.strip())
 
     @property
     def models(self) -> Path:
@@ -97,6 +106,8 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
         raise SettingsError(f"{settings.port} is no port.", "Choose one from 1024 to 65535, such as 8000.")
     if not -1 <= settings.floor <= 1:
         raise SettingsError(f"A floor of {settings.floor:g} is no similarity.", "Choose one from 0 to 1, such as 0.34.")
+    if bad := next((host for host in sorted(settings.link_hosts) if not HOST.fullmatch(host)), None):
+        raise SettingsError(f"'{bad[:60]}' in links is no host.", "Write names alone, such as intranet.example.com, separated by commas.")
     return settings
 
 

@@ -1,13 +1,131 @@
+// What the page does beside Chainlit: citations in the text, links that lead nowhere, the side panel's keyboard.
+// Knows the page's elements by their names; asks the server only by Chainlit's own means.
+
+const panel = () => document.querySelector('#side-view-content');
+
+// Where the keyboard was when a panel was opened: there it returns when the panel is closed.
+const relay = (window.relay = { opener: null });
+
+relay.remember = (element) => {
+  relay.opener = element;
+};
+
+// The panel's own close button: an arrow beside the title, or the cross of the sheet on a small screen.
+relay.closeButton = () =>
+  document.querySelector('#side-view-title button') || panel()?.closest('[role="dialog"]')?.querySelector(':scope > button');
+
+relay.restore = () => {
+  const opener = relay.opener;
+  setTimeout(() => {
+    const now = document.activeElement;
+    if (panel() || (now && now !== document.body && now.isConnected)) return;
+    // An answer's element is built anew when it changes, and its chip with it.
+    const name = opener?.getAttribute('data-relay-cite');
+    const target = opener?.isConnected ? opener : name && document.querySelector(`[data-relay-cite="${CSS.escape(name)}"]`);
+    (target || document.querySelector('#chat-input'))?.focus();
+  }, 80);
+};
+
+// The cited words in a text, whatever white space stands between them: [before, the words, after], or [text].
+relay.split = (text, quote) => {
+  const words = (quote || '').trim().split(/\s+/).filter(Boolean);
+  if (!words.length) return [text];
+  const pattern = words.map((word) => word.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')).join('\\s+');
+  const found = new RegExp(pattern, 'i').exec(text);
+  if (!found) return [text];
+  const end = found.index + found[0].length;
+  return [text.slice(0, found.index), found[0], text.slice(end)];
+};
+
 // A citation in an answer's text is a link; its click goes to the chip below the answer, which asks the server.
 document.addEventListener(
   'click',
   (event) => {
-    const link = event.target.closest && event.target.closest('a[href^="#relay-cite-"]');
+    const link = event.target.closest?.('a[href^="#relay-cite-"]');
     if (!link) return;
     event.preventDefault();
     event.stopPropagation();
     const name = link.getAttribute('href').slice('#relay-cite-'.length);
     document.querySelector(`[data-relay-cite="${CSS.escape(name)}"]`)?.click();
+    relay.remember(link);
   },
   true
 );
+
+// The button in the page's head opens the knowledge page: Chainlit hands what a window is told to the server.
+document.addEventListener(
+  'click',
+  (event) => {
+    const link = event.target.closest?.('a[href="#knowledge"]') || event.target.querySelector?.(':scope > a[href="#knowledge"]');
+    if (!link) return;
+    event.preventDefault();
+    event.stopPropagation();
+    relay.remember(link.closest('button') || link);
+    window.postMessage({ relay: 'knowledge' }, location.origin);
+  },
+  true
+);
+
+// Links lead only into this page, and by a click to the hosts that the user allowed. The server sees to it for answers;
+// here for everything else: a message of one's own, a PDF's preview.
+const hosts = (document.querySelector('meta[name="relay-links"]')?.content || '').split(',').filter(Boolean);
+
+function leads(link) {
+  try {
+    const to = new URL(link.href.baseVal ?? link.href, location.href);
+    // Of javascript:, data: and mailto: the origin is 'null'.
+    return to.origin === location.origin || (/^https?:$/.test(to.protocol) && hosts.includes(to.hostname));
+  } catch {
+    return false;
+  }
+}
+
+const outward = (link) => /^https?:$/.test(link.protocol) && link.origin !== location.origin;
+
+function tame(link) {
+  if (link.getAttribute('href') === '#knowledge') {
+    // It stands in a button: one stop for the keyboard is enough.
+    link.tabIndex = -1;
+    link.closest('button')?.setAttribute('aria-label', 'Knowledge');
+    return;
+  }
+  if (leads(link)) {
+    if (outward(link) && link.rel !== 'noopener noreferrer') Object.assign(link, { rel: 'noopener noreferrer', target: '_blank' });
+    return;
+  }
+  link.title = link.getAttribute('href');
+  link.removeAttribute('href');
+}
+
+new MutationObserver((changes) => {
+  for (const { target, addedNodes, type } of changes) {
+    if (type === 'attributes') {
+      if (target.matches('a[href]')) tame(target);
+      continue;
+    }
+    for (const node of addedNodes) {
+      if (node.nodeType !== Node.ELEMENT_NODE) continue;
+      if (node.matches('a[href]')) tame(node);
+      node.querySelectorAll('a[href]').forEach(tame);
+    }
+  }
+}).observe(document.documentElement, { childList: true, subtree: true, attributes: true, attributeFilter: ['href'] });
+
+for (const kind of ['click', 'auxclick'])
+  document.addEventListener(
+    kind,
+    (event) => {
+      const link = event.target.closest?.('a[href]');
+      if (!link || leads(link)) return;
+      event.preventDefault();
+      event.stopPropagation();
+    },
+    true
+  );
+
+// Escape closes the panel, from wherever in it the keyboard is, or from nowhere.
+document.addEventListener('keydown', (event) => {
+  if (event.key !== 'Escape' || event.defaultPrevented || !panel()) return;
+  const inside = event.target === document.body || event.target.closest?.('aside')?.contains(panel());
+  if (inside) relay.closeButton()?.click();
+});
