@@ -5,11 +5,13 @@ Started by `relay up`, or by `chainlit run app.py` (with `-w` while the page is 
 
 from __future__ import annotations
 
+from typing import Any
+
 import chainlit as cl
 from chainlit.config import config
 from chainlit.server import sio
 
-from ui import outgoing, page, pickers, safety, uploads
+from ui import asks, outgoing, page, pickers, safety, uploads
 from ui.runtime import quiet, runtime
 
 quiet()
@@ -50,7 +52,7 @@ async def chat_start() -> None:
 @cl.on_message
 async def message(message: cl.Message) -> None:
     """A message was sent or edited."""
-    await page.take(message)
+    await (asks.command(message) if pickers.is_knowledge(message) else page.take(message))
 
 
 @cl.on_chat_end
@@ -68,4 +70,23 @@ async def keep(action: cl.Action) -> None:
 @cl.action_callback("relay_cite")
 async def cite(action: cl.Action) -> None:
     """A citation was pressed."""
-    await page.cite(action)
+    await asks.cite(action)
+
+
+@cl.action_callback("relay_picture")
+async def picture(action: cl.Action) -> dict[str, Any]:
+    """A cited PDF's page is wanted."""
+    return await asks.picture(action)
+
+
+@cl.action_callback("relay_knowledge")
+async def knowledge(action: cl.Action) -> dict[str, Any]:
+    """The knowledge page asks."""
+    return await asks.about_knowledge(action)
+
+
+@cl.on_window_message
+async def window_message(data: Any) -> None:
+    """The page speaks without an element: the button in its head. Anything else that is posted to a window comes here too."""
+    if data == {"relay": "knowledge"}:
+        await asks.open_knowledge()

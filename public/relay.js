@@ -6,22 +6,29 @@ const panel = () => document.querySelector('#side-view-content');
 // Where the keyboard was when a panel was opened: there it returns when the panel is closed.
 const relay = (window.relay = { opener: null });
 
+// Answers are built anew while the page changes: what was pressed is found again by its name and its place among its like.
 relay.remember = (element) => {
-  relay.opener = element;
+  const [chip, href] = ['data-relay-cite', 'href'].map((name) => element.getAttribute(name));
+  const name = chip ? `[data-relay-cite="${CSS.escape(chip)}"]` : href ? `a[href="${CSS.escape(href)}"]` : '';
+  relay.opener = { element, name, at: name ? [...document.querySelectorAll(name)].indexOf(element) : 0 };
 };
 
 // The panel's own close button: an arrow beside the title, or the cross of the sheet on a small screen.
 relay.closeButton = () =>
   document.querySelector('#side-view-title button') || panel()?.closest('[role="dialog"]')?.querySelector(':scope > button');
 
+// What the panel is called, for those who hear it: Chainlit names neither it nor its close button.
+relay.call = (title) => {
+  relay.closeButton()?.setAttribute('aria-label', 'Close the panel');
+  panel()?.closest('aside, [role="dialog"]')?.setAttribute('aria-label', title);
+};
+
 relay.restore = () => {
-  const opener = relay.opener;
+  const { element, name, at } = relay.opener || {};
   setTimeout(() => {
     const now = document.activeElement;
-    if (panel() || (now && now !== document.body && now.isConnected)) return;
-    // An answer's element is built anew when it changes, and its chip with it.
-    const name = opener?.getAttribute('data-relay-cite');
-    const target = opener?.isConnected ? opener : name && document.querySelector(`[data-relay-cite="${CSS.escape(name)}"]`);
+    if (panel() || (now && now !== document.body)) return;
+    const target = element?.isConnected ? element : name && document.querySelectorAll(name)[at];
     (target || document.querySelector('#chat-input'))?.focus();
   }, 80);
 };
@@ -61,10 +68,17 @@ document.addEventListener(
     event.preventDefault();
     event.stopPropagation();
     relay.remember(link.closest('button') || link);
-    window.postMessage({ relay: 'knowledge' }, location.origin);
+    relay.awaited = true;
+    openKnowledge(8);
   },
   true
 );
+
+// While the page still connects, what is posted is lost: so it is said again until the knowledge page has come.
+function openKnowledge(tries) {
+  window.postMessage({ relay: 'knowledge' }, location.origin);
+  if (tries > 1) setTimeout(() => relay.awaited && openKnowledge(tries - 1), 1500);
+}
 
 // Links lead only into this page, and by a click to the hosts that the user allowed. The server sees to it for answers;
 // here for everything else: a message of one's own, a PDF's preview.

@@ -15,9 +15,10 @@ from pathlib import Path
 from base.errors import KnowledgeError
 from base.progress import Progress, silent
 from base.settings import Settings
-from rag import gate, retrieve
+from rag import gate, overview, retrieve
 from rag.intake import Embeds, Intake, Report, context, vectors_of
 from rag.manifest import DocumentInfo, Manifest, Stored
+from rag.overview import Listing, Overview, Wanted
 from rag.plain import plain
 from rag.read import Limits
 from rag.retrieve import Found, Passage
@@ -161,6 +162,24 @@ class Library:
         where = f"d.id IN ({','.join('?' * len(documents))}) AND p.ordinal < ? ORDER BY d.name, p.ordinal"
         stored, _ = await asyncio.to_thread(self._manifest.passages, where, (*documents, limit))
         return tuple(map(_bare, stored))
+
+    async def overview(self, scopes: Sequence[str]) -> Overview:
+        """The collections of these scopes, and the library's own state."""
+
+        def work() -> Overview:
+            held, counts = self._manifest.count(), self._store.counts()
+            missing = max(abs(held - count) for count in counts)
+            return Overview(overview.collections(self._manifest, scopes), overview.disk(self.settings.library), missing)
+
+        return await asyncio.to_thread(work)
+
+    async def listing(self, scopes: Sequence[str], wanted: Wanted) -> Listing:
+        """A page of the documents in these scopes."""
+        return await asyncio.to_thread(overview.listing, self._manifest, scopes, wanted)
+
+    async def document(self, id: str, scopes: Sequence[str]) -> DocumentInfo | None:
+        """A document by its id, or None when it stands in none of the scopes."""
+        return await asyncio.to_thread(overview.document, self._manifest, id, scopes)
 
     async def search(self, query: str, scopes: Sequence[str], floor: float, limit: int = 20) -> Found:
         """See `rag.retrieve.search`."""

@@ -21,7 +21,7 @@ from agents.events import Control, Event, Message, Turn
 from base.errors import RelayError
 from rag.cite import Citation
 from rag.retrieve import Passage
-from ui import citations, panel, pickers, remember_rooms, uploads
+from ui import knowledge, pickers, remember_rooms, uploads
 from ui.runtime import Runtime, runtime
 from ui.stream import Painter
 
@@ -54,6 +54,7 @@ class Chat:
     task: asyncio.Task[Any] | None = None
     pending: tuple[str, ...] = ()
     """Documents that came without a question; they go with the next one."""
+    desk: knowledge.Desk = field(default_factory=knowledge.Desk)
     uploads: bool = False
     lost: bool = False
     """The uploads were forgotten while the page was away."""
@@ -87,6 +88,11 @@ def chat() -> Chat:
     return found
 
 
+def scopes() -> tuple[str, ...]:
+    """The collections of this session's user: what they may search, see and change. New shared files go into the first."""
+    return ("shared", chat().scope)
+
+
 async def start() -> None:
     """A new page: make its chat and send the pickers."""
     chat()
@@ -96,6 +102,7 @@ async def start() -> None:
 async def show_pickers() -> None:
     """The pickers, as soon as the models are known."""
     try:
+        await cl.context.emitter.set_commands(pickers.COMMANDS)
         assistant = await runtime().assistant()
         await pickers.show(assistant.models())
         if problem := assistant.catalog_error():
@@ -207,7 +214,7 @@ def _turn(this: Chat, exchange: Exchange, message: cl.Message) -> Turn:
         model=model,
         knowledge=knowledge,
         effort=effort,
-        scopes=("shared", this.scope),
+        scopes=scopes(),
         attached=exchange.attached,
         id=this.turn,
         control=this.control,
@@ -229,7 +236,9 @@ async def _paint(this: Chat, assistant: Assistant, turn: Turn, painter: Painter)
 async def _read(this: Chat, exchange: Exchange, assistant: Assistant, files: Sequence[object]) -> bool:
     """Read the files of a message, unless an edit brings them again; whether any can be used."""
     this.uploads, this.lost = True, False
-    exchange.attached = tuple(dict.fromkeys((*exchange.attached, *await uploads.read(assistant, files, this.scope))))
+    read = await uploads.read(assistant, files, this.scope)
+    this.desk.files |= read
+    exchange.attached = tuple(dict.fromkeys((*exchange.attached, *read)))
     return bool(exchange.attached)
 
 
@@ -256,28 +265,6 @@ async def keep(action: cl.Action) -> None:
     this = chat()
     if this.control is not None and action.payload.get("turn") == this.turn:
         this.control.keep.set()
-
-
-async def cite(action: cl.Action) -> None:
-    """A citation was pressed: open its passage in the side panel."""
-    this = chat()
-    citation = this.cited.get((str(action.payload.get("turn")), int(action.payload.get("n") or 0)))
-    passage = this.passages.get(str(citation.passage_id)) if citation else None
-    if citation is None or passage is None:
-        await cl.context.emitter.send_toast("This passage is no longer known here. Ask again to open it.", "info")
-        return
-    before, after = await _around(passage)
-    await panel.show(panel.passage(citation, before, passage.text, after))
-
-
-async def _around(passage: Passage) -> tuple[str, str]:
-    """The text before and after; nothing when the document is gone, for the passage itself still shows."""
-    try:
-        assistant = await runtime().assistant()
-        return citations.around(passage, await assistant.library.neighbours(passage.id))
-    except Exception:
-        logger.exception("The neighbours of a passage could not be read")
-        return "", ""
 
 
 async def end() -> None:

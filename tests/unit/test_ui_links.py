@@ -56,7 +56,8 @@ PAYLOADS = [
     "[~~~](u)\n~~~\n![x](http://trap.example/i)\n~~~",
     "[1. ~~~](u)\n~~~\n![x](http://trap.example/i)\n~~~",
 ]
-PIECES = [*PAYLOADS, *"[~~~](u)\n§[> §](u)§(§)§&§<[§!§]:§`§``§```§```\n§~~~\n§\n§\n\n§> §- §1. §    §\\§[§](§|§word §<a §:::x\n".split("§")]
+BITS = "[~~~](u)\n§[> §](u)§(§)§&§<[§!§]:§`§``§```§```\n§~~~\n§\n§\n\n§> §- §1. §    §\\§[§](§|§word §<a §:::x\n"
+PIECES = [*PAYLOADS, *BITS.split("§")]
 LINK = re.compile(r"(?<![A-Za-z0-9])(?:https?://|www\.)[-.\w]+\.\w|[-.\w+]+@[-\w]+\.\w", re.IGNORECASE)
 
 
