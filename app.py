@@ -88,5 +88,4 @@ async def knowledge(action: cl.Action) -> dict[str, Any]:
 @cl.on_window_message
 async def window_message(data: Any) -> None:
     """The page speaks without an element: the button in its head. Anything else that is posted to a window comes here too."""
-    if data == {"relay": "knowledge"}:
-        await asks.open_knowledge()
+    await asks.pressed(data)

@@ -66,18 +66,18 @@ document.addEventListener(
     const link = event.target.closest?.('a[href="#knowledge"]') || event.target.querySelector?.(':scope > a[href="#knowledge"]');
     if (!link) return;
     event.preventDefault();
-    event.stopPropagation();
     relay.remember(link.closest('button') || link);
     relay.awaited = true;
-    openKnowledge(8);
+    openKnowledge(Date.now(), 8);
   },
   true
 );
 
-// While the page still connects, what is posted is lost: so it is said again until the knowledge page has come.
-function openKnowledge(tries) {
-  window.postMessage({ relay: 'knowledge' }, location.origin);
-  if (tries > 1) setTimeout(() => relay.awaited && openKnowledge(tries - 1), 1500);
+// While the page still connects, what is posted is lost: so it is said again until the knowledge page has come. The server
+// takes each click once.
+function openKnowledge(click, tries) {
+  window.postMessage({ relay: 'knowledge', click }, location.origin);
+  if (tries > 1) setTimeout(() => relay.awaited && openKnowledge(click, tries - 1), 1500);
 }
 
 // Links lead only into this page, and by a click to the hosts that the user allowed. The server sees to it for answers;
@@ -137,9 +137,10 @@ for (const kind of ['click', 'auxclick'])
     true
   );
 
-// Escape closes the panel, from wherever in it the keyboard is, or from nowhere.
+// Escape closes the panel, from wherever in it the keyboard is, or from nowhere. A tooltip that still stands elsewhere takes
+// the key for itself; that counts only when the keyboard is nowhere.
 document.addEventListener('keydown', (event) => {
-  if (event.key !== 'Escape' || event.defaultPrevented || !panel()) return;
-  const inside = event.target === document.body || event.target.closest?.('aside')?.contains(panel());
-  if (inside) relay.closeButton()?.click();
+  if (event.key !== 'Escape' || !panel()) return;
+  const inside = event.target.closest?.('aside')?.contains(panel());
+  if (inside || (event.target === document.body && !event.defaultPrevented)) relay.closeButton()?.click();
 });

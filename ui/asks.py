@@ -67,6 +67,14 @@ async def _known(payload: dict[str, Any]) -> dict[str, Any]:
     return await knowledge.answer(knowledge.Call(chat().desk, assistant, scopes(), payload, session.files))
 
 
+async def pressed(data: Any) -> None:
+    """The button in the page's head, which may say one click more than once."""
+    desk = chat().desk
+    if isinstance(data, dict) and data.get("relay") == "knowledge" and data.get("click") != desk.click:
+        desk.click = data.get("click")
+        await open_knowledge()
+
+
 async def command(message: cl.Message) -> None:
     """The knowledge page was asked for in the composer: the message is no question, and leaves no trace."""
     await message.remove()

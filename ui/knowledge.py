@@ -54,6 +54,8 @@ class Desk:
     files: dict[str, Path] = field(default_factory=dict)
     """Where the documents that came with a message are, while their page is open."""
     job: Job | None = None
+    click: object = None
+    """The last press of the button that opened it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,7 +193,7 @@ def test_the_pages_own_parser_finds_nothing_that_acts(echoing: Server, browser: 
     page = context.new_page()
     page.goto(echoing.url)
     expect(page.locator("#mode-picker-trigger-model")).to_be_visible(timeout=30_000)
-    page.evaluate("window.postMessage({relay: 'knowledge'}, location.origin)")
+    page.evaluate("window.postMessage({relay: 'knowledge', click: 1}, location.origin)")
     expect(page.locator("#judge")).to_be_attached(timeout=20_000)
 
     def judged(texts: list[str]) -> list[int]:
