@@ -15,11 +15,12 @@ from pathlib import Path
 from base.errors import KnowledgeError
 from base.progress import Progress, silent
 from base.settings import Settings
-from rag import gate, nearest, retrieve
+from rag import gate, nearest, overview, retrieve
 from rag.folders import FolderInfo
 from rag.intake import Embeds, Intake, vectors_of
 from rag.look import Order
 from rag.manifest import DocumentInfo, Manifest, Stored
+from rag.overview import Listing, Overview, Wanted
 from rag.plain import plain
 from rag.read import Limits
 from rag.report import Report
@@ -226,6 +227,22 @@ class Library:
         parts = self._manifest.sentences([_number(id) for id in ids])
         vectors = self._embedder.embed(texts)
         return [[retrieve.closest(vector, parts.get(_number(id))) for id in ids] for vector in vectors]
+
+    async def overview(self, scopes: Sequence[str]) -> Overview:
+        """The collections of these scopes, and the library's own state."""
+
+        def work() -> Overview:
+            return Overview(overview.collections(self._manifest, scopes), overview.disk(self.settings.library), self.state)
+
+        return await asyncio.to_thread(work)
+
+    async def listing(self, scopes: Sequence[str], wanted: Wanted) -> Listing:
+        """A page of the documents in these scopes."""
+        return await asyncio.to_thread(overview.listing, self._manifest, scopes, wanted)
+
+    async def document(self, id: str, scopes: Sequence[str]) -> DocumentInfo | None:
+        """A document by its id, or None when it stands in none of the scopes."""
+        return await asyncio.to_thread(overview.document, self._manifest, id, scopes)
 
     async def search(self, query: str, scopes: Sequence[str], floor: float, limit: int = 20) -> Found:
         """See `rag.retrieve.search`."""

@@ -131,6 +131,10 @@ class Manifest:
         with plain(self._folder), self._reading:
             return self._read.execute(sql, values).fetchall()
 
+    def look(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        """The rows of a reading query (rag.overview)."""
+        return self._rows(sql, values)
+
     def meta(self, key: str) -> str:
         """A note about the library as a whole; empty when there is none."""
         row = self._write.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
