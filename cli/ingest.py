@@ -9,10 +9,11 @@ from pathlib import Path
 
 from agents.assistant import open_knowledge
 from agents.events import plain
-from agents.setup import prepare
+from agents.setup import prepare, prepare_chosen
 from base.errors import KnowledgeError
 from base.settings import Settings, load_settings
 from cli.bars import bars
+from cli.say import warn
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +33,8 @@ def run(options: argparse.Namespace) -> int:
 async def _ingest(options: argparse.Namespace, settings: Settings) -> int:
     with bars() as progress:
         await prepare(settings, progress)
+        for failed in await prepare_chosen(settings, progress):
+            warn(failed)
         library = await open_knowledge(settings)
         try:
             report = await library.ingest([path.resolve() for path in options.paths], progress=progress)

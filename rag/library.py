@@ -180,7 +180,7 @@ class Library:
     def ranked(self, query: str, scopes: tuple[str, ...], limit: int = retrieve.CANDIDATES) -> list[Passage]:
         """All candidates, best first, before the gate. Blocks; `search` is for askers, this for measuring."""
         count = max(retrieve.CANDIDATES, limit)
-        vector = self._embedder.embed([query])[0]
+        vector = self._embedder.query(query)
         self._store.remember(self._manifest.vectors)
         near = self._store.dense(vector, scopes, count)
         words = dict(self._store.keyword(query, scopes, count))
@@ -191,7 +191,8 @@ class Library:
         cosines = vectors @ vector
         parts = self._manifest.sentences(retrieve.promising([one.id for one in stored], cosines, words))
         best = retrieve.best_parts(cosines, [parts.get(one.id) for one in stored], vector)
-        return retrieve.fuse(stored, cosines, best, words, frozenset(near[: retrieve.CANDIDATES]))
+        near_ids, scaled = frozenset(near[: retrieve.CANDIDATES]), self._embedder.scaled
+        return retrieve.fuse(stored, scaled(cosines), scaled(best), words, near_ids)
 
     async def close(self) -> None:
         """Give the folder up. A running ingest must have ended."""
