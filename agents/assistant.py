@@ -79,6 +79,11 @@ class Assistant:
         """Files into a collection; pairs of a path on disk and the name to show."""
         return await self.library.ingest([path for path, _ in files], scope, progress, [name for _, name in files])
 
+    @property
+    def library_state(self) -> str:
+        """What the user should know of the library, in sentences; '' when all is well, or another process owns it."""
+        return self.library.state if isinstance(self.library, Library) else ""
+
     async def forget(self, scope: str) -> None:
         """Drop a collection, such as a chat's uploads."""
         await self.library.remove_scope(scope)

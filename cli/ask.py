@@ -47,6 +47,7 @@ async def _ask(options: argparse.Namespace, settings: Settings) -> int:
     last: Event | None = None
     assistant = await open_assistant(settings)
     warn(assistant.catalog_error())
+    warn(assistant.library_state)
     try:
         async with aclosing(assistant.answer(turn)) as events:  # type: ignore[type-var]
             async for event in events:

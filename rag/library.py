@@ -8,20 +8,22 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from base.errors import KnowledgeError
 from base.progress import Progress, silent
 from base.settings import Settings
 from rag import gate, retrieve
-from rag.intake import Embeds, Intake, Report, context, vectors_of
+from rag.intake import Embeds, Intake, Report, context
 from rag.manifest import DocumentInfo, Manifest, Stored
 from rag.plain import plain
 from rag.read import Limits
+from rag.rerank import Reranking
 from rag.retrieve import Found, Passage
 from rag.store import Row, Store
+from rag.swap import Swap
 
 DEMO = Path(__file__).resolve().parent / "demo"
 """The demo knowledge that ships with Relay."""
@@ -33,7 +35,8 @@ class Library:
     """The open library. Made by `open`; every method may be awaited while an ingest runs."""
 
     def __init__(self, settings: Settings, embedder: Embeds, store: Store, manifest: Manifest) -> None:
-        self.settings, self._embedder, self._store, self._manifest = settings, embedder, store, manifest
+        self.settings, self._store, self._manifest = settings, store, manifest
+        self._swap, self._reranking = Swap(settings, embedder, store, manifest), Reranking(settings)
         self.token = secrets.token_urlsafe(32)
         """Whoever shows it may ask this library over the loopback (rag.owner)."""
         self.at_close: list[Callable[[], None]] = []
@@ -54,15 +57,23 @@ class Library:
             undo.pop_all()
         return library
 
+    @property
+    def _embedder(self) -> Embeds:
+        """The one that made the vectors, which need not be the wanted one yet."""
+        return self._swap.serving
+
+    @property
+    def state(self) -> str:
+        """What the user should know, in sentences: a change of embedder under way, a model that is not there; '' when all is well."""
+        return " ".join(filter(None, (self._swap.state, self._reranking.trouble)))
+
     def _put_right(self) -> None:
-        """Compare by counting (1 ms), rebuild what differs; embed anew after a change of embedder."""
+        """Compare by counting (1 ms), rebuild what differs; after a change of embedder, begin to embed anew."""
         with self._store.write, plain():
-            known = self._manifest.meta("embedder")
-            if known not in ("", self._embedder.name):
-                self._embed_anew()
-            elif set(self._store.counts()) != {self._manifest.count()}:
+            self._swap.begin()
+            if set(self._store.counts()) != {self._manifest.count()}:
                 self._reconcile()
-            self._manifest.set_meta("embedder", self._embedder.name)
+        self._swap.start()
 
     def _reconcile(self) -> None:
         true = self._manifest.ids()
@@ -75,14 +86,6 @@ class Library:
         for at in range(0, len(ids), 500):
             stored, vectors = self._manifest.by_ids(ids[at : at + 500])
             self._store.add([Row(one.id, one.scope, context(one), one.text) for one in stored], vectors)
-
-    def _embed_anew(self) -> None:
-        ids = sorted(self._manifest.ids())
-        self._store.clear()
-        for at in range(0, len(ids), 500):
-            stored, _ = self._manifest.by_ids(ids[at : at + 500])
-            self._manifest.set_vectors([one.id for one in stored], *vectors_of(stored, self._embedder))
-        self._index(ids)
 
     async def rebuild(self) -> None:
         """Make both indexes anew from the manifest. Nothing is embedded again."""
@@ -107,7 +110,8 @@ class Library:
         `names`, one for each path, makes them uploads, known by that name: in its scope a second one of the same name with
         other content becomes "report (2).pdf". A file that cannot be read any more is a failure, and stays as it was read last.
         """
-        return await self._intake().run(paths, scope, progress, names, delete)
+        async with self._swap.ingesting():
+            return await self._intake().run(paths, scope, progress, names, delete)
 
     def _intake(self) -> Intake:
         return Intake(self._embedder, self._store, self._manifest, Limits(megabytes=self.settings.max_upload_mb))
@@ -169,20 +173,32 @@ class Library:
     def _search(self, query: str, scopes: tuple[str, ...], floor: float, limit: int) -> Found:
         started = time.perf_counter()
         ranked: list[Passage] = []
-        if query.strip() and scopes:
-            with plain():
-                ranked = self.ranked(query, scopes, limit)
-        sure = gate.confidence(query, ranked)
-        passages = retrieve.above(ranked, sure, floor, limit)
+        with plain(), self._searching() as embedder:
+            if query.strip() and scopes:
+                ranked = self._ranked(embedder, query, scopes, max(retrieve.CANDIDATES, limit))
+            by_words = self._swap.by_words
+        sure = gate.confidence(query, ranked, by_words)
+        if sure >= floor:
+            ranked = self._reranking.reordered(query, ranked)
+        passages = retrieve.above(ranked, sure, floor, limit, by_words)
         ms = (time.perf_counter() - started) * 1000
         return Found(passages, round(sure, 4), round(ms, 2), len(ranked), () if passages else retrieve.nearest(ranked))
 
     def ranked(self, query: str, scopes: tuple[str, ...], limit: int = retrieve.CANDIDATES) -> list[Passage]:
         """All candidates, best first, before the gate. Blocks; `search` is for askers, this for measuring."""
-        count = max(retrieve.CANDIDATES, limit)
-        vector = self._embedder.query(query)
+        with self._searching() as embedder:
+            return self._ranked(embedder, query, scopes, max(retrieve.CANDIDATES, limit))
+
+    @contextmanager
+    def _searching(self) -> Iterator[Embeds]:
+        # Not within: remembering may wait for a writer, and a change of vectors writes, and waits for searches to end.
         self._store.remember(self._manifest.vectors)
-        near = self._store.dense(vector, scopes, count)
+        with self._swap.searching() as embedder:
+            yield embedder
+
+    def _ranked(self, embedder: Embeds, query: str, scopes: tuple[str, ...], count: int) -> list[Passage]:
+        vector = embedder.query(query)
+        near = self._store.dense(vector, scopes, count) if vector.any() else []
         words = dict(self._store.keyword(query, scopes, count))
         # The manifest has the last word on what exists and on who may see it.
         stored, vectors = self._manifest.by_ids(list(dict.fromkeys([*near, *words])), scopes)
@@ -191,8 +207,8 @@ class Library:
         cosines = vectors @ vector
         parts = self._manifest.sentences(retrieve.promising([one.id for one in stored], cosines, words))
         best = retrieve.best_parts(cosines, [parts.get(one.id) for one in stored], vector)
-        near_ids, scaled = frozenset(near[: retrieve.CANDIDATES]), self._embedder.scaled
-        return retrieve.fuse(stored, scaled(cosines), scaled(best), words, near_ids)
+        near_ids = frozenset(near[: retrieve.CANDIDATES])
+        return retrieve.fuse(stored, embedder.scaled(cosines), embedder.scaled(best), words, near_ids)
 
     async def close(self) -> None:
         """Give the folder up. A running ingest must have ended."""
@@ -200,6 +216,7 @@ class Library:
         def work() -> None:
             for action in self.at_close:
                 action()
+            self._swap.close()
             with self._store.write:
                 self._manifest.close()
                 self._store.close()

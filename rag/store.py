@@ -32,6 +32,8 @@ from rag.words import terms
 
 LOCK = "library.lock"
 COLLECTION = "passages"
+BESIDE = "passages-anew"
+"""Vectors of another embedder, until all are there."""
 BATCH = 1000
 MOST_MATCHES = 5000
 """Passages that a keyword query scores, about."""
@@ -99,10 +101,10 @@ class Store:
         lock: threading.RLock = self.handle.write
         return lock
 
-    def _open_collection(self) -> Any:
+    def _open_collection(self, name: str = COLLECTION) -> Any:
         with self._watched():
             return self._client.get_or_create_collection(
-                COLLECTION, embedding_function=None, configuration={"hnsw": {"space": "cosine", "ef_search": 200}}
+                name, embedding_function=None, configuration={"hnsw": {"space": "cosine", "ef_search": 200}}
             )
 
     @contextmanager
@@ -202,6 +204,33 @@ class Store:
                 break
             kept.append(word)
         return kept
+
+    def beside(self, vectors: Iterable[tuple[Sequence[int], Sequence[str], npt.NDArray[np.float32]]]) -> tuple[Any, Rows]:
+        """Other vectors for all passages (as `remember` loads them), beside those in use. The caller holds `write`."""
+        with self._writing():
+            if BESIDE in {one.name for one in self._client.list_collections()}:
+                self._client.delete_collection(BESIDE)
+            fresh, rows = self._open_collection(BESIDE), Rows()
+            for ids, scopes, part in vectors:
+                for at in range(0, len(ids), BATCH):
+                    fresh.upsert(
+                        ids=[str(id) for id in ids[at : at + BATCH]],
+                        embeddings=part[at : at + BATCH],
+                        metadatas=[{"scope": scope} for scope in scopes[at : at + BATCH]],
+                    )
+                rows.add(ids, scopes, part)
+            return fresh, rows
+
+    def exchange(self, made: tuple[Any, Rows]) -> None:
+        """Search in those that `beside` made from now on. No search may be under way."""
+        self._collection, rows = made
+        self.handle.rows = rows if self.handle.rows is not None else None
+
+    def settle(self) -> None:
+        """After `exchange`: the old vectors go, the new take their name."""
+        with self._writing():
+            self._client.delete_collection(COLLECTION)
+            self._collection.modify(name=COLLECTION)
 
     def counts(self) -> tuple[int, int]:
         """Passages in Chroma and in the keyword index."""
