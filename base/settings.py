@@ -57,6 +57,10 @@ class Settings:
     """How long a generation outlives its lost page."""
     idle_s: float = 300.0
     """How long a model in this process stays in memory unused; the one that answers first stays for good."""
+    embedder: str = ""
+    """A sentence-transformers model that finds passages instead of the shipped one: a folder's whole path, or its name on the hub."""
+    reranker: str = ""
+    """A cross-encoder that reads the first passages found again and orders them: a folder or a name on the hub; none by default."""
     demo: bool = True
     """Keep the shipped demo handbook in the library."""
     trace_text: bool = False

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from base.errors import KnowledgeError
@@ -17,15 +17,17 @@ from base.progress import Progress, silent
 from base.settings import Settings
 from rag import gate, nearest, overview, retrieve
 from rag.folders import FolderInfo
-from rag.intake import Embeds, Intake, vectors_of
+from rag.intake import Embeds, Intake
 from rag.look import Order
 from rag.manifest import DocumentInfo, Manifest, Stored
 from rag.overview import Listing, Overview, Wanted
 from rag.plain import plain
 from rag.read import Limits
 from rag.report import Report
+from rag.rerank import Reranking
 from rag.retrieve import Found, Passage
 from rag.store import Row, Store
+from rag.swap import Swap
 from rag.sync import Sync
 from rag.write import named, row
 
@@ -42,11 +44,12 @@ class Library:
     """The open library. Made by `open`; every method may be awaited while an ingest runs."""
 
     def __init__(self, settings: Settings, embedder: Embeds, store: Store, manifest: Manifest) -> None:
-        self.settings, self._embedder, self._store, self._manifest = settings, embedder, store, manifest
+        self.settings, self._store, self._manifest = settings, store, manifest
+        self._swap, self._reranking = Swap(settings, embedder, store, manifest), Reranking(settings)
         self.token = secrets.token_urlsafe(32)
         """Whoever shows it may ask this library over the loopback (rag.owner)."""
         self.at_close: list[Callable[[], None]] = []
-        self._sync = Sync(store, manifest, self._intake)
+        self._sync = Sync(store, manifest, self._intake, self._swap.ingesting)
 
     @classmethod
     async def open(cls, settings: Settings, embedder: Embeds) -> Library:
@@ -63,18 +66,25 @@ class Library:
             undo.callback(library._manifest.close)
             library._put_right()
             store.follow(lambda: _Truth(Manifest(path)))
+            library._swap.start()
             undo.pop_all()
         return library
 
+    @property
+    def _embedder(self) -> Embeds:
+        """The one that made the vectors, which need not be the wanted one yet."""
+        return self._swap.serving
+
+    @property
+    def notes(self) -> str:
+        """What the user should know, in sentences: a change of embedder under way, a model that is not there; '' when all is well."""
+        return " ".join(filter(None, (self._swap.state, self._reranking.trouble)))
+
     def _put_right(self) -> None:
-        """What must be so before the first search; the rest is done in the background. Embed anew after a change of embedder."""
+        """What must be so before the first search; the rest is done in the background, a change of embedder too."""
         with self._store.write, plain():
-            known = self._manifest.meta("embedder")
-            if known not in ("", self._embedder.name):
-                self._embed_anew()
+            self._swap.begin()
             self._reconcile()
-            if known != self._embedder.name:
-                self._manifest.set_meta("embedder", self._embedder.name)
 
     def _reconcile(self) -> None:
         """What a kill left in the keyword index goes, what it kept out comes in. Much of it, or damage, is the keeper's work."""
@@ -90,14 +100,6 @@ class Library:
         for at in range(0, len(ids), 500):
             stored, vectors = self._manifest.by_ids(ids[at : at + 500])
             self._store.add([row(one) for one in stored], vectors)
-
-    def _embed_anew(self) -> None:
-        ids = sorted(self._manifest.ids())
-        self._store.clear()
-        for at in range(0, len(ids), 500):
-            stored, _ = self._manifest.by_ids(ids[at : at + 500])
-            self._manifest.set_vectors([one.id for one in stored], *vectors_of(stored, self._embedder))
-        self._index(ids)
 
     @property
     def state(self) -> str:
@@ -225,14 +227,15 @@ class Library:
         if not texts:
             return []
         parts = self._manifest.sentences([_number(id) for id in ids])
-        vectors = self._embedder.embed(texts)
-        return [[retrieve.closest(vector, parts.get(_number(id))) for id in ids] for vector in vectors]
+        with self._swap.searching() as embedder:
+            vectors = [embedder.query(text) for text in texts]
+            return [[retrieve.closest(vector, parts.get(_number(id)), embedder.scaled) for id in ids] for vector in vectors]
 
     async def overview(self, scopes: Sequence[str]) -> Overview:
         """The collections of these scopes, and the library's own state."""
 
         def work() -> Overview:
-            return Overview(overview.collections(self._manifest, scopes), overview.disk(self.settings.library), self.state)
+            return Overview(overview.collections(self._manifest, scopes), overview.disk(self.settings.library), self.state, self.notes)
 
         return await asyncio.to_thread(work)
 
@@ -251,19 +254,32 @@ class Library:
     def _search(self, query: str, scopes: tuple[str, ...], floor: float, limit: int) -> Found:
         started = time.perf_counter()
         ranked: list[Passage] = []
-        if query.strip() and scopes:
-            with plain():
-                ranked = self.ranked(query, scopes, limit)
-        sure = gate.confidence(query, ranked)
-        passages = retrieve.above(ranked, sure, floor, limit)
+        with plain(), self._searching() as embedder:
+            if query.strip() and scopes:
+                ranked = self._ranked(embedder, query, scopes, max(retrieve.CANDIDATES, limit))
+            by_words = self._swap.by_words
+        sure = gate.confidence(query, ranked, by_words)
+        if sure >= floor:
+            ranked = self._reranking.reordered(query, ranked)
+        passages = retrieve.above(ranked, sure, floor, limit, by_words)
         ms = (time.perf_counter() - started) * 1000
         return Found(passages, round(sure, 4), round(ms, 2), len(ranked), () if passages else retrieve.nearest(ranked))
 
     def ranked(self, query: str, scopes: tuple[str, ...], limit: int = retrieve.CANDIDATES) -> list[Passage]:
         """All candidates, best first, before the gate. Blocks; `search` is for askers, this for measuring."""
-        count = max(retrieve.CANDIDATES, limit)
-        vector = self._embedder.embed([query])[0]
-        near = self._store.dense(vector, scopes, count)
+        with self._searching() as embedder:
+            return self._ranked(embedder, query, scopes, max(retrieve.CANDIDATES, limit))
+
+    @contextmanager
+    def _searching(self) -> Iterator[Embeds]:
+        # Not within: what is waited for may need a writer, and a change of vectors writes, and waits for searches to end.
+        self._store.ready()
+        with self._swap.searching() as embedder:
+            yield embedder
+
+    def _ranked(self, embedder: Embeds, query: str, scopes: tuple[str, ...], count: int) -> list[Passage]:
+        vector = embedder.query(query)
+        near = self._store.dense(vector, scopes, count) if vector.any() else []
         words = dict(self._store.keyword(query, scopes, count))
         # The manifest has the last word on what exists and on who may see it.
         stored, vectors = self._manifest.by_ids(list(dict.fromkeys([*near, *words])), scopes)
@@ -272,7 +288,8 @@ class Library:
         cosines = nearest.products(vectors, vector)
         parts = self._manifest.sentences(retrieve.promising([one.id for one in stored], cosines, words))
         best = retrieve.best_parts(cosines, [parts.get(one.id) for one in stored], vector)
-        return retrieve.fuse(stored, cosines, best, words, frozenset(near[: retrieve.CANDIDATES]))
+        near_ids = frozenset(near[: retrieve.CANDIDATES])
+        return retrieve.fuse(stored, embedder.scaled(cosines), embedder.scaled(best), words, near_ids)
 
     async def close(self) -> None:
         """Give the folder up. A running ingest must have ended."""
@@ -280,6 +297,7 @@ class Library:
         def work() -> None:
             for action in self.at_close:
                 action()
+            self._swap.close()
             try:
                 self._store.close()
             finally:

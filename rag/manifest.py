@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,8 +131,12 @@ class Manifest:
         with plain(self._folder), self._reading:
             return self._read.execute(sql, values).fetchall()
 
+    def change(self) -> AbstractContextManager[sqlite3.Connection]:
+        """A transaction, for a table that another keeps beside these (rag.anew)."""
+        return self._transaction()
+
     def look(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
-        """The rows of a reading query (rag.overview)."""
+        """The rows of a reading query (rag.overview, rag.anew)."""
         return self._rows(sql, values)
 
     def meta(self, key: str) -> str:
@@ -167,7 +171,7 @@ class Manifest:
                 db.execute(f"INSERT INTO documents ({COLUMNS}, text) VALUES ({','.join('?' * 15)})", (*values, text))  # noqa: S608
                 db.executemany("INSERT INTO passages VALUES (?,?,?,?,?,?,?,?,?,?)", map(_passage_row, passages, vectors))
                 ids = [passage.id for passage in passages]
-                db.executemany("INSERT INTO sentences VALUES (?, ?, ?)", map(_sentence_row, ids, sentences))
+                db.executemany("INSERT INTO sentences VALUES (?, ?, ?)", map(sentence_row, ids, sentences))
         return gone
 
     def delete(self, documents: Sequence[str]) -> list[int]:
@@ -250,7 +254,7 @@ class Manifest:
         with self._transaction() as db:
             pairs = [(vector.astype(np.float16).tobytes(), id) for id, vector in zip(ids, vectors, strict=True)]
             db.executemany("UPDATE passages SET vector = ? WHERE id = ?", pairs)
-            db.executemany("INSERT OR REPLACE INTO sentences VALUES (?, ?, ?)", map(_sentence_row, ids, sentences))
+            db.executemany("INSERT OR REPLACE INTO sentences VALUES (?, ?, ?)", map(sentence_row, ids, sentences))
 
     def close(self) -> None:
         """Close the file."""
@@ -300,7 +304,7 @@ def _passage_row(passage: Stored, vector: npt.NDArray[np.float32]) -> tuple[Any,
     return (passage.id, passage.document_id, passage.ordinal, *place, vector.astype(np.float16).tobytes())
 
 
-def _sentence_row(id: int, vectors: Vectors) -> tuple[int, int, bytes]:
+def sentence_row(id: int, vectors: Vectors) -> tuple[int, int, bytes]:
     """Signed bytes: the largest part of each vector is 127. The cosine's error is under .01 and costs no rank."""
     largest = np.abs(vectors).max(axis=1, keepdims=True, initial=1e-9)
     return id, vectors.shape[1], np.rint(vectors / largest * 127).astype(np.int8).tobytes()

@@ -34,6 +34,8 @@ class Overview:
     """Bytes of the library folder, whoever the documents belong to: text, passages, indexes."""
     state: str
     """"ready", or what is being done to the indexes (Library.state)."""
+    notes: str = ""
+    """What else the user should know (Library.notes)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ sentence averaged into dense .904; recall of answer spans on another set: .927, 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -44,9 +44,9 @@ class Passage:
     start: int
     end: int
     score: float = 0.0
-    """Fused, 1 at most within one search; below 0 for what only keywords found, far from the query."""
+    """Fused, 1 at most within one search; below 0 for what only keywords found, far from the query. It falls with the order."""
     dense: float = 0.0
-    """Cosine similarity to the query."""
+    """Cosine similarity to the query, on the shipped embedder's scale."""
     keyword: float = 0.0
     """BM25, 0 when no word matched; higher is better."""
     sentence: float = 0.0
@@ -121,11 +121,11 @@ def best_parts(cosines: Vectors, parts: Sequence[Vectors | None], vector: Vector
     return best
 
 
-def closest(vector: Vectors, parts: Vectors | None) -> tuple[float, int]:
-    """(cosine, number) of the part that is nearest to a unit vector; (0, -1) where there are none."""
+def closest(vector: Vectors, parts: Vectors | None, scaled: Callable[[Vectors], Vectors]) -> tuple[float, int]:
+    """(scaled cosine, number) of the part that is nearest to a unit vector; (0, -1) where there are none."""
     if parts is None or not len(parts):
         return 0.0, -1
-    cosines = (parts / np.linalg.norm(parts, axis=1, keepdims=True).clip(1e-9)) @ vector
+    cosines = scaled((parts / np.linalg.norm(parts, axis=1, keepdims=True).clip(1e-9)) @ vector)
     at = int(cosines.argmax())
     return round(float(cosines[at]), 4), at
 
@@ -160,11 +160,14 @@ def _scaled(values: npt.NDArray[np.float64], low: float) -> npt.NDArray[np.float
     return (values - low) / (high - low) if high > low else np.zeros_like(values)
 
 
-def above(ranked: Sequence[Passage], confidence: float, floor: float, limit: int) -> tuple[Passage, ...]:
-    """Nothing when the gate's `confidence` is under the floor; else the candidates that are near the query, in fused order."""
+def above(ranked: Sequence[Passage], confidence: float, floor: float, limit: int, by_words: bool = False) -> tuple[Passage, ...]:
+    """Nothing when the gate's `confidence` is under the floor; else the candidates that are near the query, in their order.
+
+    `by_words`: they have no cosines, and all of them share words with the query.
+    """
     if confidence < floor:
         return ()
-    near = ranked if floor < 0 else [passage for passage in ranked if max(passage.dense, passage.sentence) >= NEAR]
+    near = ranked if floor < 0 or by_words else [passage for passage in ranked if max(passage.dense, passage.sentence) >= NEAR]
     return tuple(near[:limit])
 
 

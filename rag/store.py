@@ -13,7 +13,7 @@ import shutil
 import sqlite3
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +25,7 @@ from base.errors import KnowledgeError, LibraryInUse
 from rag import seal
 from rag.keeper import Keeper, Truth
 from rag.keywords import Keywords, Row
-from rag.nearest import Vectors
+from rag.nearest import Rows, Vectors
 from rag.plain import full, plain, said
 
 __all__ = ["Chroma", "Row", "Store"]
@@ -246,6 +246,27 @@ class Store:
             except KnowledgeError:
                 self._wake()
         return self.keeper.scan(vector, scopes, count)
+
+    def ready(self) -> None:
+        """Wait until the vectors are in memory, or will never be, and the words are there."""
+        assert self.keeper, "followed before it is searched"
+        self.keeper.loaded()
+        self._wait_for_words()
+
+    def beside(self, vectors: Iterable[tuple[Sequence[int], Sequence[str], Vectors]]) -> Rows:
+        """Other vectors for all passages, beside those in use. The caller holds `write`."""
+        rows = Rows()
+        for ids, scopes, part in vectors:
+            rows.add(ids, scopes, part)
+        rows.whole.set()
+        return rows
+
+    def exchange(self, rows: Rows) -> None:
+        """Search in those that `beside` made from now on; Chroma follows. The caller holds `write`; no search may be under way."""
+        assert self.keeper, "followed before it is changed"
+        self.keeper.rows = rows
+        self.handle.chroma.discard()
+        self.keeper.wake()
 
     def keyword(self, query: str, scopes: Sequence[str], count: int) -> list[tuple[int, float]]:
         """(id, BM25) of the `count` passages in `scopes` that match words of `query` best; higher is better."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,8 +30,10 @@ TELL_S = 30.0
 class Sync:
     """The folders of one open library."""
 
-    def __init__(self, store: Store, manifest: Manifest, intake: Callable[[], Intake]) -> None:
-        self._store, self._manifest, self._intake = store, manifest, intake
+    def __init__(
+        self, store: Store, manifest: Manifest, intake: Callable[[], Intake], ingesting: Callable[[], AbstractAsyncContextManager[None]]
+    ) -> None:
+        self._store, self._manifest, self._intake, self._ingesting = store, manifest, intake, ingesting
         self._turns: dict[Key, asyncio.Lock] = {}
         self._memories: dict[Key, Memory] = {}
         self._watcher: Watcher | None = None
@@ -118,6 +120,7 @@ class Sync:
                     except TimeoutError:
                         continue
                 await held.enter_async_context(lock)
+            await held.enter_async_context(self._ingesting())
             yield
 
     def _folders_of(self, order: Order) -> list[Key | None]:

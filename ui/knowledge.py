@@ -116,7 +116,7 @@ async def _list(call: Call) -> dict[str, Any]:
         "state": "ready",
         "summary": [count(sum(one.documents for one in held), "document"), count(sum(one.passages for one in held), "passage")],
         "disk": f"{shelf.size(whole.disk)} on disk",
-        "index": _index(whole.state),
+        "index": whole.notes or _index(whole.state),
         "ok": whole.state == "ready",
         "collections": [shelf.collection(one) for one in held],
         "problems": sum(one.failed + one.no_text for one in held),

@@ -25,7 +25,7 @@ from rag.library import Library
 
 SCRIPT = f"""
 replies:
-  - {{when: story, say: '{'word ' * 200}', token_s: 0.1}}
+  - {{when: story, say: '{"word " * 200}', token_s: 0.1}}
   - {{when: 'Question: When does', say: 'The yearly regatta of the sailing club begins on the ninth of June [1].'}}
   - {{when: marzipan, say: 'The Falcon project of the harbour opens with the word marzipan [1].'}}
   - {{when: turmeric, say: 'The Falcon project of the harbour opens with the word turmeric [1].'}}

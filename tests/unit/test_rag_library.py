@@ -16,7 +16,7 @@ import pytest
 from base.errors import KnowledgeError, LibraryInUse, PrepareError
 from base.progress import silent
 from base.settings import ROOT, Settings
-from rag import embed, retrieve
+from rag import embed, prepare, retrieve
 from rag.embed import Embedder
 from rag.library import DEMO, Library
 
@@ -302,7 +302,7 @@ def test_the_export_runs_nothing_from_the_current_directory(tmp_path: Path, monk
     monkeypatch.setenv("PYTHONPATH", str(path))
     monkeypatch.chdir(hostile)
     with pytest.raises(PrepareError, match="early end"):
-        embed._run_export(Path("../stage"), silent)
+        prepare.run("rag.export", (str(stage),), Path("../stage"), silent, "The model")
     assert not (tmp_path / "ran").exists()
 
 
