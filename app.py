@@ -5,18 +5,26 @@ Started by `relay up`, or by `chainlit run app.py` (with `-w` while the page is 
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import chainlit as cl
 from chainlit.config import config
 from chainlit.server import sio
 
-from ui import asks, outgoing, page, pickers, safety, uploads
+from agents.access import require
+from base.errors import RelayError
+from ui import asks, login, outgoing, page, pickers, safety, uploads
 from ui.runtime import quiet, runtime
 
 quiet()
 settings = runtime().settings
-safety.secure(settings.host, config.run.host, links=settings.link_hosts)
+try:
+    require(settings, settings.host, config.run.host)
+    login.prepare(settings)
+except RelayError as error:
+    sys.exit(f"relay: {error}")
+safety.secure(settings.host, config.run.host, *settings.names.split(","), links=settings.link_hosts)
 outgoing.guard(settings.link_hosts)
 uploads.accept(settings.max_upload_mb)
 uploads.keep_in(settings.home / "uploads")
@@ -29,6 +37,7 @@ sio.on("stop", handler=page.stop)
 async def startup() -> None:
     """Begin to open the assistant; the page is there meanwhile."""
     runtime().start()
+    login.begin()
 
 
 @cl.on_app_shutdown

@@ -6,21 +6,25 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from functools import partial
 
 from agents import prompt, recipes
 from agents.driver import Driver, Filter, Halted
 from agents.events import (
     Answered,
+    Checked,
     Event,
     Failed,
     Grounded,
     IntentFound,
     Message,
+    Promoted,
+    Refusal,
     RouteChosen,
     StepDone,
     Stopped,
@@ -28,38 +32,41 @@ from agents.events import (
     Totals,
     Turn,
 )
+from agents.grounding import Grounder, Rights, Shelf
 from agents.routing import Router
-from base.errors import RelayError
+from base.errors import BackendError, RelayError
 from base.settings import Settings
-from rag.cite import Citation, CitationFilter, citations
-from rag.retrieve import Found, Passage, numbered, pack
-from router.call import estimate
+from rag.cite import CitationFilter, citations
+from rag.retrieve import Passage, numbered
+from rag.support import declines, quoted
 from router.catalog import Catalog, Entry
 from router.choose import Route
-from router.intents import GENERAL, Intent
 
-DEMO_SCOPE = "demo"
-"""The collection of the shipped handbook; everyone may search it."""
-SILENT = (
-    "The documents do not say.",
-    "No passage in your documents comes close to this question, so no model was asked.",
-)
-TIGHT = (
-    "The passages found do not fit beside so long a message.",
-    "Your documents have something on this. Shorten the message, or choose a model that reads more.",
-)
-LEAST_PASSAGE = 40
-"""Tokens of a passage that are still worth reading."""
-
-
-class Shelf(Protocol):
-    """What the conductor needs of the library: searching it, and reading the start of a document."""
-
-    async def search(self, query: str, scopes: tuple[str, ...], floor: float, limit: int) -> Found:
-        """Passages above the floor, best first."""
-
-    async def opening(self, documents: tuple[str, ...], limit: int) -> tuple[Passage, ...]:
-        """The first passages of these documents."""
+REFUSALS: dict[Refusal, tuple[str, str]] = {
+    "gate": (
+        "The documents do not say.",
+        "No passage in your documents comes close to this question, so no model was asked.",
+    ),
+    "room": (
+        "The passages found do not fit beside so long a message.",
+        "Your documents have something on this. Shorten the message, or choose a model that reads more.",
+    ),
+    "check": (
+        "The documents do not say.",
+        "They come close to this question, but no sentence in them answers it.",
+    ),
+    "support": (
+        "I have no answer that your documents carry. These sentences come closest:",
+        "What the model wrote stands in no passage, so it is not shown.",
+    ),
+    "model": (
+        "The documents do not say.",
+        "The model found no answer in the passages.",
+    ),
+}
+"""What a refusal says, and its sentence beside it."""
+ITEM = re.compile(r"^(?:[-*•·]|\d{1,3}[.)])\s+")
+"""What makes a line an item of a list; a quote of it is none."""
 
 
 @dataclass(slots=True)
@@ -100,8 +107,9 @@ class Tally:
 class Conductor:
     """Makes answers. One for a process; a turn's state lives in its own call."""
 
-    def __init__(self, settings: Settings, router: Router, shelf: Shelf) -> None:
-        self._settings, self._router, self._shelf = settings, router, shelf
+    def __init__(self, settings: Settings, router: Router, shelf: Shelf, rights: Rights | None = None) -> None:
+        self._settings, self._router = settings, router
+        self._grounder = Grounder(settings, shelf, rights)
 
     async def answer(self, turn: Turn) -> AsyncIterator[Event]:
         """The stream of one turn; ends with Answered, Stopped or Failed."""
@@ -124,80 +132,131 @@ class Conductor:
         began = time.perf_counter()
         route = self._router.route(catalog, intent.name, turn.text, turn.model)
         yield RouteChosen(route, _ms(began))
-        passages: tuple[Passage, ...] = ()
-        grounded = await self._ground(turn, catalog, route) if self._wants_knowledge(turn, intent) else None
-        if grounded is not None:
-            passages = grounded.passages
-            yield grounded
-        if turn.knowledge == "docs" and not passages:
-            text, notice = TIGHT if grounded and grounded.left_out else SILENT
-            yield Answered(text, (), tally.close(), notice=notice)
+        work = _Work(turn, catalog, route, tally)
+        if self._grounder.wanted(turn, intent):
+            budget = self._budget(catalog.models[route.model], turn)
+            work.grounded = await self._grounder.ground(turn, budget, partial(self._router.scale, catalog, route.model))
+            yield work.grounded
+        if turn.knowledge == "docs":
+            async with aclosing(self._unsaid(work)) as events:
+                async for event in events:
+                    yield event
+            if work.refused:
+                yield await self._refusal(work)
+                return
+        async with aclosing(self._written(work)) as events:
+            async for event in events:
+                yield event
+
+    async def _unsaid(self, work: _Work) -> AsyncGenerator[Event, None]:
+        """Find out before a model answers whether the documents do not say: by the search, then by a quote."""
+        grounded = work.grounded
+        if grounded is None or not grounded.passages:
+            work.refused = "room" if grounded and grounded.left_out else "gate"
+        elif not self._grounder.sufficient(work.turn, grounded):
+            work.refused = "check"
+        elif self._checks(work):
+            async with aclosing(self._check(work, grounded)) as events:
+                async for event in events:
+                    yield event
+
+    def _checks(self, work: _Work) -> bool:
+        """A starter cannot be asked for a quote: it copies anything."""
+        wish = self._settings.check
+        return wish == "always" or (wish == "auto" and not work.catalog.models[work.route.model].starter)
+
+    async def _check(self, work: _Work, grounded: Grounded) -> AsyncGenerator[Event, None]:
+        """Ask the small model for the sentence that answers, and look it up. A model that fails here decides nothing."""
+        began = time.perf_counter()
+        driver = self._driver(work, lambda entry: Message("system", prompt.CHECK))
+        asked = prompt.evidence(grounded.asked, numbered(grounded.passages))
+        try:
+            async with aclosing(driver.run(recipes.check(work.route, (asked,)), work.turn.control)) as events:
+                async for event in events:
+                    yield event
+        except BackendError:
             return
-        driver = self._driver(catalog, passages, tally.began)
-        async with aclosing(driver.run(self._recipe(turn, catalog, route, passages), turn.control)) as events:
+        assert driver.outcome is not None
+        n, quote = quoted(driver.outcome.reply.text, grounded.passages) or (0, "")
+        yield Checked(bool(n), n, quote, _ms(began))
+        work.refused = "" if n else "check"
+
+    async def _written(self, work: _Work) -> AsyncGenerator[Event, None]:
+        """Run the recipe, check what came, and end."""
+        driver = self._driver(work, lambda entry: prompt.system(entry, bool(work.passages)))
+        async with aclosing(driver.run(self._recipe(work), work.turn.control)) as events:
             async for event in events:
                 yield event
         assert driver.outcome is not None
-        yield self._answered(driver.outcome, passages, tally, route, turn.text)
-
-    def _wants_knowledge(self, turn: Turn, intent: Intent) -> bool:
-        """Always in docs mode; in auto for questions, and for whatever came with a document."""
-        if turn.knowledge == "off":
-            return False
-        pasted = intent.name != GENERAL and (len(turn.text) > self._settings.long_message or "\n" in turn.text.strip())
-        asks = intent.name == GENERAL or (intent.name == "summarize" and not pasted)
-        return turn.knowledge == "docs" or bool(turn.attached) or asks
-
-    async def _ground(self, turn: Turn, catalog: Catalog, route: Route) -> Grounded:
-        began = time.perf_counter()
-        floor = self._settings.floor
-        scopes = (*turn.scopes, DEMO_SCOPE) if self._settings.demo else turn.scopes
-        if turn.attached:  # what came with the message is what it is about
-            scopes = tuple(scope for scope in turn.scopes if scope.startswith("chat:"))
-        found = await self._shelf.search(turn.text, scopes, floor, 12)
-        passages = found.passages
-        if turn.attached:
-            passages = tuple(p for p in passages if p.document_id in turn.attached) or await self._shelf.opening(turn.attached, 6)
-        budget = self._budget(catalog.models[route.model], turn)
-        kept, left_out = pack(passages, budget, estimate)
-        if passages and not kept and budget >= LEAST_PASSAGE:
-            kept, left_out = (_cut(passages[0], budget),), len(passages) - 1
-        return Grounded(tuple(kept), left_out, found.best, floor, _ms(began))
+        answered = await self._answered(driver.outcome, work)
+        if driver.outcome.promoted and not answered.refused:
+            reply = driver.outcome.reply
+            yield Promoted(reply.step, reply.text, driver.outcome.kept)
+        yield answered
 
     def _budget(self, entry: Entry, turn: Turn) -> int:
         return prompt.passage_budget(entry, turn.text, entry.passage_tokens or self._settings.passage_tokens)
 
-    def _recipe(self, turn: Turn, catalog: Catalog, route: Route, passages: tuple[Passage, ...]) -> recipes.Recipe:
+    def _recipe(self, work: _Work) -> recipes.Recipe:
         """Draft alone, or draft and refine. A model of the user's own choice answers alone unless they ask for more."""
-        asked = prompt.question(turn.text, numbered(passages) if passages else "")
-        large, no_large = self._router.large(catalog, route, turn.text)
-        brief = recipes.Brief(route, large, no_large, (*turn.history, asked), self._router.weighty(turn), self._settings.long_draft)
+        turn, route = work.turn, work.route
+        asked = prompt.question(turn.text, numbered(work.passages) if work.passages else "")
+        large, no_large = self._router.large(work.catalog, route, turn.text)
+        messages, weighty = (*turn.history, asked), self._router.weighty(turn)
+        held = turn.knowledge == "docs"
+        brief = recipes.Brief(route, large, no_large, messages, weighty, self._settings.long_draft, held)
         alone = turn.effort == "draft" or (turn.effort == "auto" and turn.model != "auto")
         return recipes.direct(brief) if alone else recipes.draft_refine(brief)
 
-    def _driver(self, catalog: Catalog, passages: tuple[Passage, ...], began: float) -> Driver:
+    def _driver(self, work: _Work, system: Callable[[Entry], Message]) -> Driver:
         def new_filter() -> Filter:
-            if not passages:
+            if not work.passages:
                 return lambda text: text
-            checked = CitationFilter(len(passages))
+            checked = CitationFilter(len(work.passages))
             return lambda text: checked.feed(text) if text else checked.flush()
 
         def messages(entry: Entry, asked: tuple[Message, ...]) -> tuple[Message, ...]:
-            return (prompt.system(entry, bool(passages)), *prompt.fit(entry, asked[:-1], asked[-1]))
+            return (system(entry), *prompt.fit(entry, asked[:-1], asked[-1]))
 
-        return Driver(catalog, self._router.backends, self._router.health, messages, new_filter, began)
+        return Driver(work.catalog, self._router.backends, self._router.health, messages, new_filter, work.tally.began)
 
-    def _answered(self, outcome: recipes.Outcome, passages: tuple[Passage, ...], tally: Tally, route: Route, asked: str) -> Answered:
-        text = outcome.reply.text
-        cited: tuple[Citation, ...] = citations(text, passages, question=asked) if passages else ()
-        return Answered(text, cited, tally.close(), outcome.reply.model, route.notice)
+    async def _answered(self, outcome: recipes.Outcome, work: _Work) -> Answered:
+        """The end, with its citations and what carries it; a refusal where only documents may answer and they carry nothing."""
+        text, grounded, route = outcome.reply.text, work.grounded, work.route
+        if grounded is None or not grounded.passages:
+            return Answered(text, (), work.tally.close(), outcome.reply.model, route.notice)
+        grounding = await self._grounder.judge(text, grounded)
+        cited = citations(text, grounded.passages, grounding)
+        if work.turn.knowledge == "docs":
+            work.refused = "model" if declines(text) else "support" if grounding.claims and not grounding.supported else ""
+            if work.refused:
+                return replace(await self._refusal(work), model=outcome.reply.model, grounding=grounding)
+        return Answered(text, cited, work.tally.close(), outcome.reply.model, route.notice, grounding)
+
+    async def _refusal(self, work: _Work) -> Answered:
+        text, notice = REFUSALS[work.refused]
+        near = await self._grounder.closest(work.grounded) if work.grounded else ()
+        if work.refused == "support":
+            text = "\n\n".join([text, *(f"> {ITEM.sub('', ' '.join(one.quote.split()))} [{one.n}]" for one in near)])
+        return Answered(text, (), work.tally.close(), notice=notice, refused=work.refused, nearest=near)
+
+
+@dataclass(slots=True)
+class _Work:
+    """What one turn knows so far."""
+
+    turn: Turn
+    catalog: Catalog
+    route: Route
+    tally: Tally
+    grounded: Grounded | None = None
+    refused: Refusal = ""
+
+    @property
+    def passages(self) -> tuple[Passage, ...]:
+        """What the models see."""
+        return self.grounded.passages if self.grounded else ()
 
 
 def _ms(began: float) -> float:
     return round((time.perf_counter() - began) * 1e3, 3)
-
-
-def _cut(passage: Passage, budget: int) -> Passage:
-    """The beginning of a passage, as much as fits, ending with a word."""
-    text = passage.text[: int((budget - 8) * 3.6)].rsplit(None, 1)[0]
-    return replace(passage, text=text, end=passage.start + len(text))

@@ -11,7 +11,8 @@ from typing import Any
 
 import rag.embed
 import rag.owner
-from agents.answer import DEMO_SCOPE, Conductor
+from agents.access import DEMO_SCOPE, Access
+from agents.answer import Conductor
 from agents.ledger import ledger
 from agents.routing import Router
 from base.errors import LibraryInUse, PrepareError
@@ -43,10 +44,11 @@ class ModelInfo:
 class Assistant:
     """Everything a face needs: answers, the models, the library. One for a process."""
 
-    def __init__(self, settings: Settings, router: Router, local: Local, library: Library | RemoteLibrary) -> None:
-        self.settings, self.library = settings, library
+    def __init__(self, settings: Settings, router: Router, local: Local, library: Library | RemoteLibrary, access: Access) -> None:
+        self.settings, self.library, self.access = settings, library, access
         self._router, self._local = router, local
-        self.answer = ledger(Conductor(settings, router, library).answer, settings.traces, settings.trace_text)
+        conductor = Conductor(settings, router, library, access.of_turn)
+        self.answer = ledger(conductor.answer, settings.traces, settings.trace_text, access.pseudonym)
 
     def models(self) -> tuple[ModelInfo, ...]:
         """Every model of the catalog, and why it cannot be used now."""
@@ -84,9 +86,9 @@ class Assistant:
         """Drop a collection, such as a chat's uploads."""
         await self.library.remove_scope(scope)
 
-    async def passage(self, passage_id: str) -> Passage:
-        """One passage, for whoever wants to read it again."""
-        return await self.library.passage(passage_id)
+    async def passage(self, passage_id: str, scopes: Sequence[str]) -> Passage:
+        """One passage, for whoever may read these scopes and wants to read it again. Raises KnowledgeError."""
+        return await self.library.passage(passage_id, scopes)
 
     @property
     def library_app(self) -> Any:
@@ -158,7 +160,7 @@ async def _keep_demo(library: Library, wanted: bool) -> None:
             await library.remove(document.id)
 
 
-async def open_assistant(settings: Settings, owner: bool = False, announce_url: str = "") -> Assistant:
+async def open_assistant(settings: Settings, owner: bool = False, announce_url: str = "", access: Access | None = None) -> Assistant:
     """Open everything. An `owner` must own the library, and serves it at `announce_url` for the user's other processes."""
     embedder = _embedder(settings)
     router, local = _router(settings, embedder)
@@ -166,12 +168,13 @@ async def open_assistant(settings: Settings, owner: bool = False, announce_url: 
     if isinstance(library, Library):
         if owner:
             await library.remove_scopes("chat:")  # uploads of a process that was killed: no chat outlives its process
+            library.keep_in_step()
         if announce_url:
             rag.owner.announce(library, announce_url)
     elif owner:
         await library.close()
         raise LibraryInUse("A chat of yours already runs on this library.", "Use that one, or set RELAY_HOME to another folder.")
-    return Assistant(settings, router, local, library)
+    return Assistant(settings, router, local, library, access or Access(settings))
 
 
 __all__ = ["Assistant", "ModelInfo", "Report", "open_assistant", "open_knowledge", "open_local", "open_router"]

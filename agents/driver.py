@@ -13,7 +13,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
-from agents.events import Control, Counted, Escalated, Event, FellBack, Message, Promoted, StepDone, StepStarted, Token, Waiting
+from agents.events import Control, Counted, Escalated, Event, FellBack, Message, StepDone, StepStarted, Token, Waiting
 from agents.recipes import Ask, Kept, Outcome, Recipe, Reply
 from base.errors import BackendError
 from router import call
@@ -71,8 +71,6 @@ class Driver:
                     yield event
             thrown = batch.thrown
             replies = tuple(batch.replies) if isinstance(asked, tuple) else (batch.replies[0] if batch.replies else None)
-        if self.outcome and self.outcome.promoted:
-            yield Promoted(self.outcome.reply.step, self.outcome.reply.text, self.outcome.kept)
 
     async def step(self, ask: Ask, line: Line, put: Callable[[Event], None]) -> Reply:
         """One Ask from StepStarted to StepDone, also when it fails or is cancelled."""
@@ -111,8 +109,8 @@ class Driver:
         if not held:
             line.first = line.first or time.perf_counter()
             line.raw += 1
-        if text:
-            line.text += text
+        line.text += text
+        if text and not line.ask.quiet:
             put(Token(line.ask.step, text, line.ask.final))
 
     def _aside(self, sign: call.Phase | call.Fell, line: Line, put: Callable[[Event], None]) -> None:

@@ -2,7 +2,7 @@
 
 The stream's contract, which every consumer may rely on:
 - IntentFound, RouteChosen, then Grounded when the turn wants knowledge, then steps, then exactly one last event:
-  Answered, Stopped or Failed.
+  Answered, Stopped or Failed. A step of the role "check" has no Tokens; Checked follows it.
 - A step is StepStarted, any Waiting, Token…, and StepDone. Steps may run in parallel: every event names its step.
 - A Token with `final` belongs to the answer for good; one without belongs to a draft. Whether a draft becomes the
   answer is known when it ends: Promoted says so, and why.
@@ -20,12 +20,14 @@ from typing import Any, Literal
 
 from rag.cite import Citation
 from rag.retrieve import Passage
+from rag.support import Grounding
 from router.choose import Route
 from router.intents import Intent
 
 Knowledge = Literal["auto", "docs", "off"]
 Effort = Literal["auto", "draft", "refine"]
-Role = Literal["answer", "draft", "refine"]
+Role = Literal["answer", "draft", "refine", "check"]
+Refusal = Literal["", "gate", "room", "check", "support", "model"]
 Counted = Literal["provider", "estimated"]
 
 
@@ -57,10 +59,11 @@ class Turn:
     knowledge: Knowledge = "auto"
     effort: Effort = "auto"
     scopes: tuple[str, ...] = ("shared",)
-    """Which collections may be searched: 'shared', and 'chat:<id>' for the uploads of one chat."""
+    """Which collections may be searched, as far as `user` has the right to: see agents.access."""
     attached: tuple[str, ...] = ()
     """Document ids that came with this very message."""
     user: str = "local"
+    """Who asks: their id from the face's own look at who they are, never from what a page sent."""
     id: str = ""
     control: Control = field(default_factory=Control, compare=False)
 
@@ -90,6 +93,21 @@ class Grounded:
     best: float
     """How sure the gate is that the documents tell something, 0 to 1, whether or not it stood above the floor."""
     floor: float
+    ms: float
+    asked: str = ""
+    """What was searched for: the message, or a follow-up made whole from the conversation."""
+    nearest: tuple[Passage, ...] = ()
+    """What came closest, for when nothing answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Whether the passages are enough to answer: a model was asked for a quote, and the quote was looked up."""
+
+    enough: bool
+    n: int
+    """The quote's passage; 0 for none."""
+    quote: str
     ms: float
 
 
@@ -198,6 +216,13 @@ class Answered:
     """Who wrote it; '' when no model was asked."""
     notice: str = ""
     """A sentence for the user beside the answer, such as that a starter stood in."""
+    grounding: Grounding | None = None
+    """What carries each claim of the answer; None when no passages were read."""
+    refused: Refusal = ""
+    """Which stage found that the documents do not say: the gate on the search, too little room for passages, the check for a
+    quote, no support for anything that was written, or the model itself. '' for an answer."""
+    nearest: tuple[Citation, ...] = ()
+    """Beside a refusal: what came closest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +248,7 @@ Event = (
     IntentFound
     | RouteChosen
     | Grounded
+    | Checked
     | StepStarted
     | Waiting
     | Token

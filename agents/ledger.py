@@ -1,6 +1,7 @@
 """Wraps an Answer: each event once, as a JSON line in the trace. Has the shape of an Answer itself; changes no event.
 
-Texts, of messages and of passages, stay out unless the user turns them on; keys never go in.
+Texts, of messages and of passages, stay out unless the user turns them on, and so do names: who asked is a pseudonym, so
+that one person's turns can be told from another's without telling whose they are. Keys never go in.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -19,31 +20,32 @@ from typing import Any
 from agents.events import Answer, Event, FellBack, Token, Turn, Waiting, plain
 
 SCHEMA = 1
-TEXTS = ("text", "kept", "quote", "evidence", "document", "heading", "error")
+TEXTS = ("text", "asked", "kept", "quote", "evidence", "document", "heading", "error")
 """Fields that may repeat what people, documents or servers said."""
 
 
-def ledger(answer: Answer, folder: Path, texts: bool = False) -> Answer:
+def ledger(answer: Answer, folder: Path, texts: bool = False, pseudonym: Callable[[str], str] = lambda _user: "") -> Answer:
     """`answer`, recorded into `folder`, a file a day."""
 
     async def recorded(turn: Turn) -> AsyncIterator[Event]:
         # Half of a surrogate pair is legal in a browser's JSON and nowhere else.
         turn = replace(turn, id=turn.id or uuid.uuid4().hex, text=turn.text.encode("utf-8", "replace").decode())
-        began = time.monotonic()
+        began, user = time.monotonic(), pseudonym(turn.user)
         async with aclosing(answer(turn)) as events:  # type: ignore[type-var]
             async for event in events:
                 if not isinstance(event, Token | Waiting):
-                    _write(folder, _line(turn, event, time.monotonic() - began, texts))
+                    _write(folder, _line(turn.id, user, event, time.monotonic() - began, texts))
                 yield event
 
     return recorded
 
 
-def _line(turn: Turn, event: Event, at_s: float, texts: bool) -> dict[str, Any]:
+def _line(turn: str, user: str, event: Event, at_s: float, texts: bool) -> dict[str, Any]:
     # A server's own sentence may echo what it was sent.
     body = plain(replace(event, reason="") if isinstance(event, FellBack) and not texts else event)
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    return {"schema": SCHEMA, "turn": turn.id, "time": now, "at_ms": round(at_s * 1e3, 2), **(body if texts else _bare(body))}
+    head = {"schema": SCHEMA, "turn": turn, "user": user, "time": now, "at_ms": round(at_s * 1e3, 2)}
+    return {**head, **(body if texts else _bare(body))}
 
 
 def _bare(value: Any) -> Any:

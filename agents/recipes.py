@@ -28,6 +28,8 @@ class Ask:
     """Set on an escalation: the reasons, shown as an event."""
     after: str = ""
     """On an escalation: the model whose draft goes up."""
+    quiet: bool = False
+    """Its tokens are no part of any answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,8 @@ class Brief:
     weighty: tuple[str, ...]
     """Reasons to refine that stand before any draft: a long or flagged message, or the user's wish."""
     long_draft: int
+    held: bool = False
+    """Nothing is final before it was checked."""
 
 
 Recipe = Generator[Ask | tuple[Ask, ...], Reply | tuple[Reply, ...], Outcome]
@@ -77,7 +81,14 @@ REFINE = (
 
 def direct(brief: Brief) -> Recipe:
     """One model, one call, its tokens are the answer."""
-    reply = yield Ask("answer", "answer", brief.small, brief.messages, final=True)
+    reply = yield Ask("answer", "answer", brief.small, brief.messages, final=not brief.held)
+    assert isinstance(reply, Reply)
+    return Outcome(reply, promoted=brief.held)
+
+
+def check(route: Route, messages: tuple[Message, ...]) -> Recipe:
+    """One model is asked for something that is no part of the answer."""
+    reply = yield Ask("check", "check", route, messages, quiet=True)
     assert isinstance(reply, Reply)
     return Outcome(reply)
 
@@ -92,13 +103,14 @@ def draft_refine(brief: Brief) -> Recipe:
     if brief.large is None:
         return Outcome(draft, promoted=True, kept=brief.no_large)
     try:
-        refined = yield Ask("refine", "refine", brief.large, refining(brief.messages, draft), final=True, why=reasons, after=draft.model)
+        asked = refining(brief.messages, draft)
+        refined = yield Ask("refine", "refine", brief.large, asked, final=not brief.held, why=reasons, after=draft.model)
     except Kept:
         return Outcome(draft, promoted=True, kept="You kept the draft.")
     except BackendError as error:
         return Outcome(draft, promoted=True, kept=f"The refinement failed, the draft stands. {error}")
     assert isinstance(refined, Reply)
-    return Outcome(refined)
+    return Outcome(refined, promoted=brief.held)
 
 
 def weak(draft: Reply, long_draft: int) -> tuple[str, ...]:

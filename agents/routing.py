@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from agents.events import Turn
-from base.errors import RelayError, RoutingError, SetupError
+from base.errors import BackendError, RelayError, RoutingError, SetupError
 from base.settings import Settings
 from router import choose
 from router.backends import Backends
@@ -116,6 +116,18 @@ class Router:
             return choose.escalate(catalog, route, blocked, estimate(text)), ""
         except RoutingError as error:
             return None, f"No larger model is ready, so the draft stands. {error.what}"
+
+    async def scale(self, catalog: Catalog, model: str, sample: str) -> float:
+        """The model's own tokens for each estimated one in texts like `sample`; 1 where nobody here can count. ~1 ms."""
+        entry = catalog.models[model]
+        backend = self.backends.of(catalog, entry)
+        if not sample or not backend.is_loaded(entry):
+            return 1.0
+        try:
+            counted = await backend.count(entry, [{"role": "user", "content": sample}])
+        except BackendError:
+            return 1.0
+        return max(0.5, min(4.0, counted / estimate(sample))) if counted else 1.0
 
     def weighty(self, turn: Turn) -> tuple[str, ...]:
         """Reasons to refine that the message itself gives."""

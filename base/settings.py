@@ -5,6 +5,7 @@ Knows names and types, not what the rooms do with them.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from collections.abc import Mapping
@@ -45,8 +46,10 @@ class Settings:
     """Characters from which a draft asks for refinement."""
     floor: float = 0.5
     """How sure the gate must be, 0 to 1, that the documents tell something about a question; 0.5 is the fitted point."""
-    passage_tokens: int = 700
+    passage_tokens: int = 1500
     """Upper bound on the tokens of passages in one prompt; a small context lowers it."""
+    check: str = "auto"
+    """Whether a model is asked for a quote before it may answer from documents only: auto (any but a starter), always or off."""
     max_upload_mb: int = 25
     links: str = ""
     """Hosts to which links in answers may lead, separated by commas; opened by a click only. Images are never loaded."""
@@ -57,7 +60,17 @@ class Settings:
     demo: bool = True
     """Keep the shipped demo handbook in the library."""
     trace_text: bool = False
-    """Write message texts into the trace. Off: only numbers and names."""
+    """Write message texts, and who asked, into the trace. Off: only numbers and names of models."""
+    user_header: str = ""
+    """A header in which a proxy in front of Relay names who asks, such as X-Forwarded-User; '' looks at none."""
+    groups_header: str = ""
+    """A header in which that proxy names the person's groups, separated by commas."""
+    proxy: str = ""
+    """That proxy's addresses or networks, separated by commas; '' is this machine. The headers count from nowhere else."""
+    names: str = ""
+    """Host names by which browsers reach the page, separated by commas, beside its address."""
+    anyone: bool = False
+    """Serve other machines too without asking who comes. Off: Relay does not start so."""
 
     @property
     def link_hosts(self) -> frozenset[str]:
@@ -78,6 +91,13 @@ class Settings:
     def traces(self) -> Path:
         """JSON lines, a file a day."""
         return self.home / "traces"
+
+    def proxies(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+        """Where the proxy's headers are believed from. Raises SettingsError."""
+        try:
+            return tuple(ipaddress.ip_network(part.strip()) for part in (self.proxy or "127.0.0.0/8,::1").split(",") if part.strip())
+        except ValueError:
+            raise SettingsError(f"The proxy '{self.proxy[:40]}' is no address.", "Write one such as 10.0.0.5 or 10.0.0.0/24.") from None
 
 
 def data_home(environ: Mapping[str, str]) -> Path:
@@ -108,6 +128,9 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
         raise SettingsError(f"A floor of {settings.floor:g} is no similarity.", "Choose one from 0 to 1, such as 0.34.")
     if bad := next((host for host in sorted(settings.link_hosts) if not HOST.fullmatch(host)), None):
         raise SettingsError(f"'{bad[:60]}' in links is no host.", "Write names alone, such as intranet.example.com, separated by commas.")
+    if settings.check not in ("auto", "always", "off"):
+        raise SettingsError(f"'{settings.check}' is no way to check.", "Choose auto, always or off.")
+    settings.proxies()
     return settings
 
 

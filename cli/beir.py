@@ -21,8 +21,7 @@ from base.errors import KnowledgeError
 from base.progress import Progress
 from base.settings import Settings
 from rag import embed
-from rag.intake import Report
-from rag.library import Library
+from rag.library import Library, Report
 
 SCOPE = "shared"
 EVERYTHING = -1.0

@@ -17,6 +17,7 @@ COMMANDS = {
     "route": "show which model would take a message, and why",
     "ingest": "add files or folders to the library",
     "models": "list, download and forget models",
+    "users": "say who may sign in, and who is in which group",
     "doctor": "check this machine",
     "eval": "measure retrieval, refusal or routing on labelled data",
 }

@@ -8,6 +8,7 @@ import os
 import runpy
 import sys
 
+from agents import access
 from agents.assistant import open_router
 from agents.setup import missing, prepare
 from base.settings import ROOT, Settings, load_settings
@@ -27,6 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Serve until stopped."""
     settings = load_settings(host=options.host, port=options.port)
+    access.require(settings, settings.host)
     doctor.require(settings)
     router = open_router(settings)
     router.current()

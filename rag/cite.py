@@ -1,4 +1,4 @@
-"""Citations on their way back: lets [n] through when passage n exists, and finds the sentence that supports it.
+"""Citations on their way back: lets [n] through when passage n exists, and names the sentence that supports it.
 
 Pure: knows passages and text, no model and no library.
 """
@@ -10,27 +10,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from rag.chunk import sentences
 from rag.retrieve import Passage
-from rag.words import content
+from rag.support import Backed, Grounding, best_sentence, cited_sentences, nth_sentence
 
 LOOK_AHEAD = 16
 """Characters between [ and ] after which it is no citation."""
 LARGEST = 99
 """A larger number in brackets is a year or a code, not a citation."""
-FILLER = content("answer question correct yes no total only up take takes there")
-"""What a short answer says around what it tells."""
-ASKED = 0.3
-"""Share of the question's words that must stand beside what the answer adds."""
-SUPPORT = 0.5
-"""Share of an answer sentence's content words that a passage must hold to be attached by Relay."""
-SHARED = 3
-"""… and at least so many of them."""
 ATTACHED = 3
 """Passages that Relay attaches to one answer at most."""
-MARK = re.compile(r"\[(\d{1,2})\](?![(:])")
-CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.S)
-LATE_MARK = re.compile(r"([.!?]['\"”’)]*)((?:\s*\[\d{1,2}\])+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +32,8 @@ class Citation:
     page: int | None
     lines: tuple[int, int] | None
     quote: str
-    by: Literal["model", "relay"]
-    """relay: the model cited nothing, and Relay found this."""
+    by: Literal["model", "relay", "nearest"]
+    """relay: the model cited nothing, and Relay found this. nearest: no answer, this came closest."""
 
 
 class CitationFilter:
@@ -152,87 +140,43 @@ def _numbers(inside: str) -> list[int]:
     return numbers
 
 
-def citations(answer_text: str, passages: Sequence[Passage], used: Sequence[int] = (), question: str = "") -> tuple[Citation, ...]:
+def citations(answer: str, passages: Sequence[Passage], grounding: Grounding) -> tuple[Citation, ...]:
     """The answer's citations in order, each number with the passage's sentence that supports the citing sentence best.
 
-    "The answer is: 12." says little by itself, so the `question` helps to find what it was said of.
-
-    `used` names numbers whose mark is no longer in the text. When the model cited nothing at all, the passages that
-    support the answer by their words are attached, if any do.
+    When the model cited nothing at all, the passages that carry the answer's claims best are attached, if any do.
     """
-    text = CODE.sub(" ", answer_text)
-    # "… 20 days. [1]": the mark belongs to the sentence before it.
-    text = LATE_MARK.sub(lambda match: f" {match[2].strip()}{match[1]}", text)
     found: dict[tuple[int, str], Citation] = {}
-    for start, end in sentences(text):
-        sentence = text[start:end]
-        for mark in MARK.finditer(sentence):
-            _cite(found, int(mark[1]), f"{MARK.sub('', sentence)} {question}", passages, "model")
-    for number in used:
-        if not any(number == n for n, _ in found):
-            _cite(found, number, MARK.sub("", text), passages, "model")
+    carried = {(claim.start, claim.n): claim.quote for claim in grounding.claims}
+    for sentence in cited_sentences(answer):
+        for n in sentence.marks:
+            if 1 <= n <= len(passages):
+                quote = carried.get((sentence.start, n)) or best_sentence(f"{sentence.text} {grounding.asked}", passages[n - 1].text)
+                _cite(found, n, quote, passages[n - 1], "model")
     if not found:
-        for number, sentence in _supported(text, passages, question):
-            _cite(found, number, f"{sentence} {question}", passages, "relay")
+        for claim in _attached(grounding):
+            _cite(found, claim.n, claim.quote, passages[claim.n - 1], "relay")
     return tuple(found.values())
 
 
-def _cite(
-    found: dict[tuple[int, str], Citation], n: int, sentence: str, passages: Sequence[Passage], by: Literal["model", "relay"]
-) -> None:
-    if 1 <= n <= len(passages):
-        passage = passages[n - 1]
-        quote = best_sentence(sentence, passage.text)
-        place = (passage.document, passage.heading, passage.page, passage.lines)
-        found.setdefault((n, quote), Citation(n, passage.id, *place, quote, by))
+def nearest(passages: Sequence[Passage], question: str, alike: Sequence[tuple[float, int]] = ()) -> tuple[Citation, ...]:
+    """What came closest to a question that is not answered, in the shape of citations; `alike` is rag.support.Likeness of it."""
+    found: dict[tuple[int, str], Citation] = {}
+    for n, passage in enumerate(passages, 1):
+        cosine, sentence = alike[n - 1] if n <= len(alike) else (0.0, -1)
+        quote = nth_sentence(passage.text, sentence) if cosine > 0 else ""
+        _cite(found, n, quote or best_sentence(question, passage.text), passage, "nearest")
+    return tuple(found.values())
 
 
-def best_sentence(sentence: str, text: str) -> str:
-    """The sentence of `text` that shares most content words with `sentence` (Jaccard decides between equals)."""
-    wanted = content(sentence)
-
-    def rank(candidate: str) -> tuple[int, float]:
-        words = content(candidate)
-        return len(wanted & words), len(wanted & words) / max(1, len(wanted | words))
-
-    return max((text[start:end] for start, end in sentences(text)), key=rank, default=text)
+def _cite(found: dict[tuple[int, str], Citation], n: int, quote: str, passage: Passage, by: Literal["model", "relay", "nearest"]) -> None:
+    place = (passage.document, passage.heading, passage.page, passage.lines)
+    found.setdefault((n, quote), Citation(n, passage.id, *place, quote, by))
 
 
-def _supported(text: str, passages: Sequence[Passage], question: str) -> Iterator[tuple[int, str]]:
-    """(n, answer sentence) of the best-supported sentences, each passage once."""
-    scored: list[tuple[float, int, str]] = []
-    for start, end in sentences(text):
-        sentence = text[start:end]
-        weights = ((max(support(sentence, p.text), answers(sentence, question, p.text)), -n) for n, p in enumerate(passages, 1))
-        best = max(weights, default=(0.0, 0))
-        if best[0] >= SUPPORT:
-            scored.append((best[0], -best[1], sentence))
+def _attached(grounding: Grounding) -> Iterator[Backed]:
+    """The best-carried claims, each passage once."""
     seen: set[int] = set()
-    for _, number, sentence in sorted(scored, key=lambda entry: -entry[0]):
-        if number not in seen and len(seen) < ATTACHED:
-            seen.add(number)
-            yield number, sentence
-
-
-def support(sentence: str, text: str) -> float:
-    """Share of the sentence's content words that `text` holds; 0 for fewer than SHARED, or for a number it does not hold."""
-    wanted, there = content(sentence), content(text)
-    shared = wanted & there
-    numbers = {word for word in wanted if word.isdigit()}
-    if len(shared) < SHARED or not numbers <= there:
-        return 0.0
-    return len(shared) / len(wanted)
-
-
-def answers(sentence: str, question: str, text: str) -> float:
-    """How sure one sentence of `text` says what the answer adds to the question: all of it, beside words of the question.
-
-    0 when the answer adds nothing, or no sentence holds it; else SUPPORT and up, by the share of the question's words.
-    """
-    asked = content(question)
-    added = content(sentence) - asked - FILLER
-    holding = (asked & there for start, end in sentences(text) if added <= (there := content(text[start:end])))
-    share = (
-        max((len(shared) / len(asked) for shared in holding if len(shared) >= min(2, len(asked))), default=0.0) if added and asked else 0.0
-    )
-    return SUPPORT + (1 - SUPPORT) * share if share >= ASKED else 0.0
+    for claim in sorted(grounding.claims, key=lambda one: -one.score):
+        if claim.n and claim.n not in seen and len(seen) < ATTACHED:
+            seen.add(claim.n)
+            yield claim

@@ -1,16 +1,13 @@
-"""Documents on their way in: read, cut, embed, stored in groups. Knows the indexes and the manifest, no search.
+"""Documents on their way in: read, cut, embedded, stored in groups. Knows no index and no search.
 
-The order of a change makes it safe against kill -9: new passages go into the indexes first (nobody sees them, the manifest
-does not know them), then one manifest transaction makes them true and the old ones untrue, then the old ones leave the
-indexes. What a crash leaves behind is found by counting at the next open and put right.
+Files are read and cut in a child process while the group before them is embedded and stored.
 """
 
 from __future__ import annotations
 
 import asyncio
-import threading
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,22 +16,29 @@ import numpy as np
 import numpy.typing as npt
 
 from base.errors import Unreadable
-from base.files import sha256
 from base.progress import Progress
 from rag.chunk import chunk, sentences
 from rag.document import Document
+from rag.look import Look, Order, Verdict
 from rag.manifest import DocumentInfo, Manifest, Stored, now
-from rag.plain import plain
+from rag.pace import Pace
 from rag.read import Limits, Reader
-from rag.store import Row, Store
-from rag.walk import Candidate, Plan, plan, regular, upload
+from rag.report import Report
+from rag.stamp import NEVER, Stamp
+from rag.store import Store
+from rag.walk import Candidate, Plan
+from rag.write import Writer, context
 
-PIPELINE = "2"
+PIPELINE = "3"
 """Raise it when reading or chunking changes: documents made by another pipeline are made anew by the next ingest."""
 SCAN = "{name} holds no text that Relay can read: it may be a scan. Run text recognition (OCR) over it and add the result."
 NO_TEXT = "{name} holds no text beside its title or markup. Add a file with text in it."
 GROUP_PASSAGES = 64
 GROUP_FILES = 64
+SLICE = 256
+"""Passages embedded between two signs of life."""
+STAMPS = 500
+"""Stamps of unchanged files kept in one transaction."""
 
 Vectors = npt.NDArray[np.float32]
 
@@ -57,99 +61,129 @@ class Embeds(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What an ingest did. Numbers are documents; `passages` are those made by this ingest."""
-
-    added: int = 0
-    changed: int = 0
-    unchanged: int = 0
-    deleted: int = 0
-    failed: tuple[tuple[str, str], ...] = ()
-    """(name, sentence)"""
-    no_text: tuple[tuple[str, str], ...] = ()
-    """(name, sentence) of files that were read and hold no text: scans. They are not counted as added."""
-    passages: int = 0
-    skipped: int = 0
-    """Files in a folder of a kind that Relay does not read."""
-    documents: tuple[str, ...] = ()
-    """Ids of the documents that are ready: added, changed and unchanged."""
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Report:
-        """From the plain values of `asdict`."""
-        pairs = {name: tuple(map(tuple, data[name])) for name in ("failed", "no_text")}
-        return cls(**{**data, **pairs, "documents": tuple(data["documents"])})
-
-
 @dataclass(slots=True)
 class _Entry:
     """A document on its way in."""
 
+    at: int
+    """The number of its plan."""
     info: DocumentInfo
     document: Document | None
     fresh: bool
     passages: list[Stored]
     vectors: Vectors
     sentences: list[Vectors]
+    stamp: Stamp | None
 
 
 class Intake:
-    """One ingest, or one deletion. Searches go on meanwhile."""
+    """One ingest. Searches go on meanwhile."""
 
-    def __init__(self, embedder: Embeds, store: Store, manifest: Manifest, limits: Limits) -> None:
-        self._embedder, self._store, self._manifest, self._limits = embedder, store, manifest, limits
-        self._cancelled = threading.Event()
-        self._seen: dict[str, str] = {}
-        """Source to hash of what this ingest has looked at."""
+    def __init__(self, embedder: Embeds, store: Store, manifest: Manifest, limits: Limits, home: Path) -> None:
+        self._embedder, self._manifest, self._limits, self._home = embedder, manifest, limits, home
+        self.writer = Writer(store, manifest)
+        self._reports: list[Report] = []
+        """One for each plan."""
+        self._stamps: dict[str, Stamp] = {}
+        """Document to how its file looks, to be kept."""
 
-    async def run(self, paths: Sequence[Path], scope: str, progress: Progress, names: Sequence[str] | None, delete: bool) -> Report:
-        """See Library.ingest. Cancelled, it commits nothing more, whatever its threads are at."""
+    async def run(self, order: Order, progress: Progress) -> list[Report]:
+        """A report for each path, or one for all uploads. Cancelled, it commits nothing more, whatever its threads are at."""
         try:
-            return await self._run(paths, scope, progress, names, delete)
+            return await self._run(order, progress)
         except asyncio.CancelledError:
-            self._cancelled.set()
+            self.writer.cancelled.set()
             raise
 
-    async def _run(self, paths: Sequence[Path], scope: str, progress: Progress, names: Sequence[str] | None, delete: bool) -> Report:
-        known = await asyncio.to_thread(self._manifest.documents, scope)
-        work = await asyncio.to_thread(plan, paths, names, known)
-        report = Report(failed=work.failed, skipped=work.skipped)
+    async def _run(self, order: Order, progress: Progress) -> list[Report]:
+        look = Look(self._manifest, order, f"{PIPELINE}/{self._embedder.name}", self._home)
+        plans = await asyncio.to_thread(look.plans)
+        rest = await asyncio.to_thread(self._first_look, look, plans)
         # One label, one bar: a line for each of ten thousand files helps nobody.
-        reading = f"Reading {len(work.candidates)} files" if len(work.candidates) > 1 else "Reading one file"
+        reading = f"Reading {len(rest)} files" if len(rest) > 1 else "Reading one file"
+        pace = Pace(reading if rest else "Comparing files", [candidate for _, candidate in rest], progress)
+        pace.tell()
         with Reader(self._limits) as reader:
-            group: list[_Entry] = []
-            for at, candidate in enumerate(work.candidates):
-                progress(reading, at / len(work.candidates))
-                entry, report = await self._prepared(candidate, scope, reader, report)
-                group += [entry] if entry else []
-                if sum(len(one.passages) for one in group) >= GROUP_PASSAGES or len(group) >= GROUP_FILES:
-                    report, group = await self._committed(group, report), []
-            report = await self._committed(group, report)
-        return await self._swept(work, report, delete)
+            await self._take(self._groups(order, rest, look, reader, pace), pace)
+        await self._keep_stamps()
+        for at, work in enumerate(plans):
+            if order.delete:
+                self._note(at, deleted=await asyncio.to_thread(self.writer.sweep, look.gone(work)))
+        return self._reports
 
-    async def _swept(self, work: Plan, report: Report, delete: bool) -> Report:
-        if delete and work.gone:
-            await asyncio.to_thread(self.delete, work.gone)
-            report = replace(report, deleted=len(work.gone))
-        return report
+    def _first_look(self, look: Look, plans: Sequence[Plan]) -> list[tuple[int, Candidate]]:
+        """The files that need a closer look, each with the number of its plan; the others are untouched."""
+        rest: list[tuple[int, Candidate]] = []
+        for at, work in enumerate(plans):
+            self._reports.append(Report(failed=work.failed, skipped=work.skipped, reached=work.reached))
+            known = [(look.untouched(candidate), candidate) for candidate in work.candidates]
+            self._note_unchanged(at, [info for info, _ in known if info])
+            rest += [(at, candidate) for info, candidate in known if not info]
+        return rest
 
-    async def _prepared(self, candidate: Candidate, scope: str, reader: Reader, report: Report) -> tuple[_Entry | None, Report]:
-        """Read and cut one file, unless it is unchanged."""
-        pipeline = f"{PIPELINE}/{self._embedder.name}"
+    def _note(self, at: int, **more: Any) -> None:
+        self._reports[at] = self._reports[at].plus(Report(**more))
+
+    def _note_unchanged(self, at: int, known: Sequence[DocumentInfo]) -> None:
+        """A file that held no text is told again, without being read again."""
+        ready = tuple(info.id for info in known if info.state == "ready")
+        no_text = tuple((info.name, info.error) for info in known if info.state == "no_text")
+        self._note(at, unchanged=len(ready), documents=ready, no_text=no_text)
+
+    async def _take(self, groups: AsyncGenerator[list[_Entry], None], pace: Pace) -> None:
+        """Embed and store each group while the next one is read."""
+        ahead = asyncio.create_task(_next(groups))
         try:
-            digest, size = await asyncio.to_thread(_measured, candidate)
-        except Unreadable as error:
-            return None, _failed(candidate, error, report)
-        candidate, known = await asyncio.to_thread(self._placed, candidate, scope, digest)
-        if candidate.source in self._seen:
-            return None, replace(report, unchanged=report.unchanged + 1)
-        self._seen[candidate.source] = digest
-        if known and known.state != "failed" and (known.hash, known.pipeline) == (digest, pipeline):
-            return None, _unchanged(known, report)
+            while group := await ahead:
+                ahead = asyncio.create_task(_next(groups))
+                await self._committed(group, pace)
+        except asyncio.CancelledError:
+            # At once: whoever cancelled may go on to delete what this ingest brought in.
+            self.writer.cancelled.set()
+            raise
+        finally:
+            ahead.cancel()
+            await asyncio.gather(ahead, return_exceptions=True)
+            await groups.aclose()
+
+    async def _groups(
+        self, order: Order, rest: Sequence[tuple[int, Candidate]], look: Look, reader: Reader, pace: Pace
+    ) -> AsyncGenerator[list[_Entry], None]:
+        group: list[_Entry] = []
+        for at, candidate in rest:
+            entry = await self._prepared(at, await asyncio.to_thread(look.verdict, candidate), order, reader)
+            pace.looked(candidate, len(entry.passages) if entry else None)
+            group += [entry] if entry else []
+            if sum(len(one.passages) for one in group) >= GROUP_PASSAGES or len(group) >= GROUP_FILES:
+                yield group
+                group = []
+        if group:
+            yield group
+
+    async def _prepared(self, at: int, verdict: Verdict, order: Order, reader: Reader) -> _Entry | None:
+        """A file to read is read and cut; any other is noted as what it is."""
+        known, candidate = verdict.known, verdict.candidate
+        if verdict.kind == "read":
+            return await self._read(at, verdict, order, reader)
+        if verdict.kind == "failed":
+            self._note(at, failed=((candidate.name, verdict.error),))
+        elif verdict.kind == "moved" and known:
+            self._note(at, **await asyncio.to_thread(self.writer.move, known, candidate))
+        elif verdict.kind == "unchanged":
+            self._note_unchanged(at, [known] if known else [])
+            if not known:
+                self._note(at, unchanged=1)  # the same file twice in one ingest
+            elif candidate.stamp:
+                self._stamps[known.id] = candidate.stamp
+        if len(self._stamps) >= STAMPS:
+            await self._keep_stamps()
+        return None
+
+    async def _read(self, at: int, verdict: Verdict, order: Order, reader: Reader) -> _Entry | None:
+        known, candidate = verdict.known, verdict.candidate
         info = DocumentInfo(
-            *(uuid.uuid4().hex, scope, candidate.source, candidate.name, digest, size, "", candidate.name, 0, "failed", ""),
-            *(known.added if known else now(), now(), pipeline),
+            *(uuid.uuid4().hex, order.scope, candidate.source, candidate.name, verdict.digest, verdict.size, "", candidate.name, 0),
+            *("failed", "", known.added if known else now(), now(), f"{PIPELINE}/{self._embedder.name}"),
         )
         if known:
             # A link to the document outlives its change.
@@ -157,23 +191,15 @@ class Intake:
         try:
             document = await reader.read(candidate.path, candidate.name)
         except Unreadable as error:
-            entry = _Entry(replace(info, error=str(error)), None, known is None, [], _none(), [])
+            if order.memory and candidate.stamp:
+                order.memory.troubles[candidate.source] = (candidate.stamp, str(error))
+            self._note(at, failed=((candidate.name, str(error)),))
+            entry = _Entry(at, replace(info, error=str(error)), None, known is None, [], _none(), [], None)
             # What was read before stays: half-saved files and full memories pass.
-            return None if known and known.state == "ready" else entry, _failed(candidate, error, report)
-        return await asyncio.to_thread(self._cut, info, document, known is None), report
+            return None if known and known.state == "ready" else entry
+        return await asyncio.to_thread(self._cut, at, info, document, known is None, candidate)
 
-    def _placed(self, candidate: Candidate, scope: str, digest: str) -> tuple[Candidate, DocumentInfo | None]:
-        """The candidate and its document, if there is one. An upload takes no other's name: it becomes "report (2).pdf"."""
-        number, placed = 1, candidate
-        while True:
-            known = self._manifest.find(scope, placed.source)
-            taken = self._seen.get(placed.source) or (known.hash if known and known.state != "failed" else digest)
-            if not candidate.is_upload or taken == digest:
-                return placed, known
-            number += 1
-            placed = upload(candidate.path, candidate.name, number)
-
-    def _cut(self, info: DocumentInfo, document: Document, fresh: bool) -> _Entry:
+    def _cut(self, at: int, info: DocumentInfo, document: Document, fresh: bool, candidate: Candidate) -> _Entry:
         chunks = chunk(document, self._embedder.count)
         state, error = ("ready", "") if chunks else ("no_text", (SCAN if document.kind == "pdf" else NO_TEXT).format(name=info.name))
         info = replace(info, kind=document.kind, title=document.title, passages=len(chunks), state=state, error=error)
@@ -181,85 +207,66 @@ class Intake:
             Stored(0, info.id, info.title, info.scope, at, one.text, " › ".join(one.heading), one.page, one.lines, one.start, one.end)
             for at, one in enumerate(chunks)
         ]
-        return _Entry(info, document, fresh, passages, _none(), [])
+        return _Entry(at, info, document, fresh, passages, _none(), [], _unwritten(candidate))
 
-    async def _committed(self, group: Sequence[_Entry], report: Report) -> Report:
+    async def _committed(self, group: Sequence[_Entry], pace: Pace) -> None:
         """Embed and store a group of documents; acknowledged when it returns."""
-        if not group:
-            return report
-        await asyncio.to_thread(self._embed, group)
-        await asyncio.to_thread(self._commit, group)
-        ready = [entry for entry in group if entry.info.state == "ready"]
-        return replace(
-            report,
-            added=report.added + sum(entry.fresh for entry in ready),
-            changed=report.changed + sum(not entry.fresh for entry in ready),
-            no_text=(*report.no_text, *((entry.info.name, entry.info.error) for entry in group if entry.info.state == "no_text")),
-            documents=(*report.documents, *(entry.info.id for entry in ready)),
-            passages=report.passages + sum(len(entry.passages) for entry in ready),
-        )
-
-    def _embed(self, group: Sequence[_Entry]) -> None:
-        vectors, sentences = vectors_of([one for entry in group for one in entry.passages], self._embedder)
+        passages = [one for entry in group for one in entry.passages]
+        vectors, parts = _none(), list[Vectors]()
+        for start in range(0, len(passages), SLICE):
+            these, more = await asyncio.to_thread(vectors_of, passages[start : start + SLICE], self._embedder)
+            vectors = np.concatenate([vectors, these]) if parts else these
+            parts += more
+            pace.embedded(len(more))
         at = 0
         for entry in group:
             end = at + len(entry.passages)
-            entry.vectors, entry.sentences, at = vectors[at:end], sentences[at:end], end
+            entry.vectors, entry.sentences, at = vectors[at:end], parts[at:end], end
+        await asyncio.to_thread(self._commit, group)
+        for one in sorted({entry.at for entry in group}):
+            self._note_taken(one, [entry for entry in group if entry.at == one])
+
+    def _note_taken(self, at: int, group: Sequence[_Entry]) -> None:
+        ready = [entry for entry in group if entry.info.state == "ready"]
+        self._note(
+            at,
+            added=sum(entry.fresh for entry in ready),
+            changed=sum(not entry.fresh for entry in ready),
+            no_text=tuple((entry.info.name, entry.info.error) for entry in group if entry.info.state == "no_text"),
+            documents=tuple(entry.info.id for entry in ready),
+            passages=sum(len(entry.passages) for entry in ready),
+        )
 
     def _commit(self, group: Sequence[_Entry]) -> None:
-        with self._store.write, plain():
-            if self._cancelled.is_set():
-                return
-            first = self._manifest.reserve(sum(len(entry.passages) for entry in group))
-            for entry in group:
-                entry.passages = [replace(one, id=first + at) for at, one in enumerate(entry.passages)]
-                first += len(entry.passages)
-            rows = [Row(one.id, one.scope, context(one), one.text) for entry in group for one in entry.passages]
-            if rows:
-                self._store.add(rows, np.concatenate([entry.vectors for entry in group]))
-            parts = ((one.info, one.document.text if one.document else "", one.passages, one.vectors, one.sentences) for one in group)
-            self._store.delete(self._manifest.replace(parts))
+        self.writer.put(
+            [(one.info, one.document.text if one.document else "", one.passages, one.vectors, one.sentences) for one in group],
+            {one.info.id: one.stamp for one in group if one.stamp},
+        )
 
-    def delete(self, documents: Sequence[str]) -> None:
-        """Forget documents. Blocks."""
-        with self._store.write, plain():
-            self._store.delete(self._manifest.delete(documents))
-
-    def delete_scopes(self, wanted: Callable[[str], bool]) -> None:
-        """Forget the documents of these scopes, those too that a commit under way is just putting there. Blocks."""
-        with self._store.write, plain():
-            self.delete([info.id for info in self._manifest.documents() if wanted(info.scope)])
+    async def _keep_stamps(self) -> None:
+        stamps, self._stamps = self._stamps, {}
+        if stamps:
+            await asyncio.to_thread(self.writer.keep, stamps)
 
 
-def _measured(candidate: Candidate) -> tuple[str, int]:
-    """(hash, size) of a regular file; a pipe or a device would be read for ever. Raises Unreadable."""
+async def _next(groups: AsyncGenerator[list[_Entry], None]) -> list[_Entry] | None:
+    return await anext(groups, None)
+
+
+def _unwritten(candidate: Candidate) -> Stamp | None:
+    """The stamp of a file that has just been read; none when it was written to meanwhile, so that the next look opens it."""
     try:
-        if not regular(candidate.path):
-            raise Unreadable(f"{candidate.name} is not a regular file.", "Add a file, or a folder of files.")
-        return sha256(candidate.path), candidate.path.stat().st_size
-    except OSError as error:
-        sentence = f"{candidate.name} cannot be opened ({type(error).__name__})."
-        raise Unreadable(sentence, "Check that it exists and that you may read it.") from error
-
-
-def _failed(candidate: Candidate, error: Unreadable, report: Report) -> Report:
-    return replace(report, failed=(*report.failed, (candidate.name, str(error))))
-
-
-def _unchanged(known: DocumentInfo, report: Report) -> Report:
-    """A file that held no text is told again, without being read again."""
-    if known.state == "no_text":
-        return replace(report, no_text=(*report.no_text, (known.name, known.error)))
-    return replace(report, unchanged=report.unchanged + 1, documents=(*report.documents, known.id))
+        now = Stamp.of(candidate.path.stat())
+    except OSError:
+        return None
+    stamp = candidate.stamp
+    if not stamp or (stamp.size, stamp.changed) != (now.size, now.changed) or stamp.modified not in (NEVER, now.modified):
+        return None
+    return stamp
 
 
 def _none() -> Vectors:
     return np.zeros((0, 0), dtype=np.float32)
-
-
-def context(passage: Stored) -> str:
-    """What a passage's text leaves unsaid: the names it stands under."""
-    return f"{passage.document} › {passage.heading}" if passage.heading else passage.document
 
 
 def vectors_of(passages: Sequence[Stored], embedder: Embeds) -> tuple[Vectors, list[Vectors]]:

@@ -21,7 +21,9 @@ import numpy as np
 import numpy.typing as npt
 
 from base.errors import KnowledgeError
-from rag.plain import plain
+from rag import folders
+from rag.folders import Folders
+from rag.plain import damaged, plain, said
 
 VERSION = 1
 SCHEMA = """
@@ -93,22 +95,27 @@ class Manifest:
     """One writer at a time (the caller sees to it), any number of readers. Methods block."""
 
     def __init__(self, path: Path) -> None:
+        self._folder = path.parent
         try:
             self._write, self._read = _connect(path), _connect(path)
             version = self.meta("version") or str(VERSION)
         except sqlite3.DatabaseError as error:
+            if not damaged(error):
+                raise said(error, path.parent) from error
             raise KnowledgeError(
                 f"The library's manifest is damaged ({error}).", f"Move {path.name} out of the library folder and ingest again."
             ) from error
         if int(version) > VERSION:
             raise KnowledgeError("The library was written by a newer Relay.", "Update Relay, or set RELAY_HOME to another folder.")
-        self.set_meta("version", str(VERSION))
         self._reading = threading.Lock()
+        self.folders = Folders(self._transaction, self._rows)
+        if not self.meta("version"):
+            self.set_meta("version", str(VERSION))
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """All or nothing, on disk when it ends."""
-        with plain(), ExitStack() as undo:
+        with plain(self._folder), ExitStack() as undo:
             undo.callback(self._roll_back)
             self._write.execute("BEGIN IMMEDIATE")
             yield self._write
@@ -121,7 +128,7 @@ class Manifest:
             self._write.execute("ROLLBACK")
 
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
-        with plain(), self._reading:
+        with plain(self._folder), self._reading:
             return self._read.execute(sql, values).fetchall()
 
     def look(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
@@ -168,19 +175,33 @@ class Manifest:
         with self._transaction() as db:
             return [id for document in documents for id in _delete(db, document)]
 
+    def move(self, old: DocumentInfo, new: DocumentInfo) -> list[int] | None:
+        """Give a document the source, name, title and error of `new`, whose source another may have had: that one goes.
+
+        Returns the ids of the passages that went; None when `old` is no longer there.
+        """
+        with self._transaction() as db:
+            if not db.execute("SELECT 1 FROM documents WHERE id = ? AND source = ?", (old.id, old.source)).fetchone():
+                return None
+            others = db.execute("SELECT id FROM documents WHERE scope = ? AND source = ?", (new.scope, new.source)).fetchall()
+            gone = [id for (other,) in others for id in _delete(db, other)]
+            values = (new.source, new.name, new.title, new.error, old.id)
+            db.execute("UPDATE documents SET source = ?, name = ?, title = ?, error = ? WHERE id = ?", values)
+        return gone
+
     def find(self, scope: str, source: str) -> DocumentInfo | None:
         """The document of that source, if any."""
         rows = self._rows(f"SELECT {COLUMNS} FROM documents WHERE scope = ? AND source = ?", (scope, source))  # noqa: S608
         return DocumentInfo(*rows[0]) if rows else None
 
-    def documents(self, scope: str | None = None) -> list[DocumentInfo]:
-        """All documents, or those of one scope, by name."""
-        where, values = ("WHERE scope = ?", (scope,)) if scope is not None else ("", ())
+    def documents(self, scopes: Sequence[str] | None = None) -> list[DocumentInfo]:
+        """All documents, or those within `scopes`, by name."""
+        where, values = ("", ()) if scopes is None else (f"WHERE {_within('scope', scopes)}", scopes)
         return [DocumentInfo(*row) for row in self._rows(f"SELECT {COLUMNS} FROM documents {where} ORDER BY name", values)]  # noqa: S608
 
-    def text(self, document: str) -> str | None:
-        """The document's normalised text, to which spans refer."""
-        rows = self._rows("SELECT text FROM documents WHERE id = ?", (document,))
+    def text(self, document: str, scopes: Sequence[str]) -> str | None:
+        """The normalised text, to which spans refer, of a document within `scopes`."""
+        rows = self._rows(f"SELECT text FROM documents WHERE id = ? AND {_within('scope', scopes)}", (document, *scopes))  # noqa: S608
         return str(rows[0][0]) if rows else None
 
     def count(self) -> int:
@@ -191,18 +212,20 @@ class Manifest:
         """Ids of all passages."""
         return {int(row[0]) for row in self._rows("SELECT id FROM passages")}
 
-    def passages(self, where: str, values: Sequence[Any]) -> tuple[list[Stored], Vectors]:
-        """Passages and their vectors (n, d) by a condition on p(assages) and d(ocuments)."""
-        rows = self._rows(f"{SELECT} {where}", values)
+    def passages(
+        self, where: str, values: Sequence[Any], scopes: Sequence[str] | None, order: str = "p.id"
+    ) -> tuple[list[Stored], Vectors]:
+        """Passages and their vectors (n, d) by a condition on p(assages) and d(ocuments), within `scopes`; None is all of them."""
+        if scopes is not None:
+            # The plus keeps SQLite from going through all documents of the scopes.
+            where, values = f"{where} AND {_within('+d.scope', scopes)}", [*values, *scopes]
+        rows = self._rows(f"{SELECT} {where} ORDER BY {order}", values)
         vectors = np.array([np.frombuffer(row[11], dtype=np.float16) for row in rows], dtype=np.float32)
         return [_stored(row) for row in rows], vectors
 
     def by_ids(self, ids: Sequence[int], scopes: Sequence[str] | None = None) -> tuple[list[Stored], Vectors]:
         """Those of the passages that exist, within `scopes` when given."""
-        where, values = f"p.id IN ({','.join('?' * len(ids))})", list[Any](ids)
-        if scopes is not None:
-            where, values = f"{where} AND d.scope IN ({','.join('?' * len(scopes))})", [*values, *scopes]
-        return self.passages(where, values)
+        return self.passages(f"p.id IN ({','.join('?' * len(ids))})", ids, scopes)
 
     def sentences(self, ids: Sequence[int]) -> dict[int, Vectors]:
         """Sentence vectors (n, d) of those of the passages that have any. Their length is not 1."""
@@ -210,14 +233,17 @@ class Manifest:
         rows = self._rows(f"SELECT passage, vectors, width FROM sentences WHERE passage IN ({marks})", ids)  # noqa: S608
         return {int(id): np.frombuffer(data, dtype=np.int8).astype(np.float32).reshape(-1, width) for id, data, width in rows}
 
-    def vectors(self, size: int = 4096) -> Iterator[tuple[list[int], list[str], Vectors]]:
-        """Ids, scopes and vectors of all passages, `size` at a time."""
-        last = -1
-        sql = "SELECT p.id, d.scope, p.vector FROM passages p JOIN documents d ON d.id = p.document WHERE p.id > ? ORDER BY p.id LIMIT ?"
-        while rows := self._rows(sql, (last, size)):
-            last = int(rows[-1][0])
-            matrix = np.frombuffer(b"".join(row[2] for row in rows), dtype=np.float16).reshape(len(rows), -1)
-            yield [int(row[0]) for row in rows], [str(row[1]) for row in rows], matrix.astype(np.float32)
+    def vectors(self, ids: Sequence[int]) -> tuple[list[int], list[str], Vectors]:
+        """Those of the passages that exist, in the order of their ids: ids, scopes and vectors (n, d)."""
+        sql = "SELECT p.id, d.scope, p.vector FROM passages p JOIN documents d ON d.id = p.document WHERE p.id IN ({}) ORDER BY p.id"
+        rows = self._rows(sql.format(",".join("?" * len(ids))), ids)
+        matrix = np.frombuffer(b"".join(row[2] for row in rows), dtype=np.float16).reshape(len(rows), -1 if rows else 0)
+        return [int(row[0]) for row in rows], [str(row[1]) for row in rows], matrix.astype(np.float32)
+
+    def words(self, ids: Sequence[int]) -> list[tuple[int, str, str, str, str]]:
+        """Those of the passages that exist: (id, scope, document's title, heading, text)."""
+        sql = "SELECT p.id, d.scope, d.title, p.heading, p.text FROM passages p JOIN documents d ON d.id = p.document WHERE p.id IN ({})"
+        return self._rows(sql.format(",".join("?" * len(ids))), ids)
 
     def set_vectors(self, ids: Sequence[int], vectors: Vectors, sentences: Sequence[Vectors]) -> None:
         """New vectors for passages and their sentences, after a change of embedder."""
@@ -231,6 +257,11 @@ class Manifest:
         self._write.close()
         with self._reading:
             self._read.close()
+
+
+def _within(column: str, scopes: Sequence[str]) -> str:
+    """The condition that a row is in one of `scopes`; nothing is in none of them."""
+    return f"{column} IN ({','.join('?' * len(scopes))})"
 
 
 def now() -> float:
@@ -247,7 +278,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA mmap_size = 1073741824")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
-        connection.executescript(SCHEMA)
+        connection.executescript(SCHEMA + folders.SCHEMA)
         undo.pop_all()
     return connection
 

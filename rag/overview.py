@@ -1,5 +1,5 @@
-"""What stands in the library, for whoever looks at it: collections with their sums, documents page by page, whether the indexes
-are in step. Reads the manifest's tables; changes nothing.
+"""What stands in the library, for whoever looks at it: collections with their sums, documents page by page, how the indexes
+are. Reads the manifest's tables; changes nothing.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Overview:
     collections: tuple[Collection, ...]
     disk: int
     """Bytes of the library folder, whoever the documents belong to: text, passages, indexes."""
-    missing: int
-    """Passages that an index lacks or has too much; they are put right at the next start."""
+    state: str
+    """Of the indexes, see `Library.state`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,9 @@
 
 The owner writes owner.json (address, token, process) into the library folder, readable by the user alone, and serves an
 ASGI app. Knows the library's methods and their values, and no more of HTTP than it needs: one POST, JSON lines back.
+
+Whoever holds the token is the operating system's user to whom the library's files belong, and so may name any scopes: this
+is no way in for the people of the chat, whose scopes the page works out on the server (agents.access).
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import json
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,17 +27,19 @@ from base.errors import KnowledgeError, LibraryInUse, RelayError
 from base.files import write_atomic
 from base.progress import Progress, silent
 from base.settings import Settings
-from rag.library import Embeds, Library, Report
+from rag.library import Embeds, FolderInfo, Library, Report
 from rag.manifest import DocumentInfo
 from rag.retrieve import Found, Passage
+from rag.sync import full_path
 
 NOTE = "owner.json"
 MOST_BYTES = 1_000_000
 PATIENCE = 5.0
 """Seconds to wait for a library that a short command holds, or whose owner is starting."""
-METHODS = frozenset(
-    ("documents", "document_text", "ingest", "neighbours", "opening", "passage", "rebuild", "remove", "remove_scope", "search", "ping")
-)
+NAMES = "documents document_text folders forget_folder ingest likeness neighbours opening passage"
+MORE = "ping rebuild remove remove_scope search sync watch"
+METHODS = frozenset(f"{NAMES} {MORE}".split())
+
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -44,7 +50,9 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 def announce(library: Library, url: str) -> None:
     """Tell other processes of the user where this one serves its library; the note goes when the library is closed."""
     note = library.settings.library / NOTE
-    write_atomic(note, json.dumps({"url": url, "token": library.token, "pid": os.getpid()}), private=True)
+    # On a full disk the chat goes on; other processes are refused until it is opened anew.
+    with suppress(OSError):
+        write_atomic(note, json.dumps({"url": url, "token": library.token, "pid": os.getpid()}), private=True)
 
     def withdraw() -> None:
         # A later opener of the same process may have written its own.
@@ -132,6 +140,7 @@ def _call(library: Library, body: bytes) -> Callable[[Progress], Awaitable[Any]]
         return None
     if name == "ingest":
         arguments["paths"] = [Path(path) for path in arguments["paths"]]
+    if name in ("ingest", "sync"):
         return lambda progress: method(**arguments, progress=progress)
     return lambda _progress: method(**arguments)
 
@@ -199,35 +208,58 @@ class RemoteLibrary:
         progress: Progress = silent,
         names: Sequence[str] | None = None,
         delete: bool = True,
+        full: bool = False,
+        watched: bool | None = None,
     ) -> Report:
         """See Library.ingest; the owner reads the files itself."""
-        full = [str(path.expanduser().resolve()) for path in paths]
-        names = list(names) if names else None
-        return Report.from_json(await self._ask("ingest", progress, paths=full, scope=scope, names=names, delete=delete))
+        more = {"names": list(names) if names else None, "delete": delete, "full": full, "watched": watched}
+        return Report.from_json(await self._ask("ingest", progress, paths=list(map(full_path, paths)), scope=scope, **more))
+
+    async def folders(self, scope: str | None = None) -> tuple[FolderInfo, ...]:
+        """See Library.folders."""
+        return tuple(map(FolderInfo.from_json, await self._ask("folders", scope=scope)))
+
+    async def sync(self, path: str | Path, scope: str, progress: Progress = silent, delete: bool = True, full: bool = False) -> Report:
+        """See Library.sync."""
+        return Report.from_json(await self._ask("sync", progress, path=full_path(path), scope=scope, delete=delete, full=full))
+
+    async def watch(self, path: str | Path, scope: str, on: bool) -> None:
+        """See Library.watch."""
+        await self._ask("watch", path=full_path(path), scope=scope, on=on)
+
+    async def forget_folder(self, path: str | Path, scope: str, documents: bool = True) -> None:
+        """See Library.forget_folder."""
+        await self._ask("forget_folder", path=full_path(path), scope=scope, documents=documents)
 
     async def search(self, query: str, scopes: Sequence[str], floor: float, limit: int = 20) -> Found:
         """See Library.search."""
         return Found.from_json(await self._ask("search", query=query, scopes=list(scopes), floor=floor, limit=limit))
 
-    async def documents(self, scope: str | None = None) -> tuple[DocumentInfo, ...]:
+    async def likeness(self, texts: Sequence[str], ids: Sequence[str]) -> list[list[tuple[float, int]]]:
+        """See Library.likeness."""
+        rows = await self._ask("likeness", texts=list(texts), ids=list(ids))
+        return [[(float(cosine), int(number)) for cosine, number in row] for row in rows]
+
+    async def documents(self, scope: str | Sequence[str] | None = None) -> tuple[DocumentInfo, ...]:
         """See Library.documents."""
+        scope = scope if isinstance(scope, str | None) else list(scope)
         return tuple(DocumentInfo(**info) for info in await self._ask("documents", scope=scope))
 
-    async def document_text(self, document_id: str) -> str:
+    async def document_text(self, document_id: str, scopes: Sequence[str]) -> str:
         """See Library.document_text."""
-        return str(await self._ask("document_text", document_id=document_id))
+        return str(await self._ask("document_text", document_id=document_id, scopes=list(scopes)))
 
-    async def passage(self, id: str) -> Passage:
+    async def passage(self, id: str, scopes: Sequence[str]) -> Passage:
         """See Library.passage."""
-        return Passage.from_json(await self._ask("passage", id=id))
+        return Passage.from_json(await self._ask("passage", id=id, scopes=list(scopes)))
 
-    async def neighbours(self, id: str, around: int = 1) -> tuple[Passage, ...]:
+    async def neighbours(self, id: str, scopes: Sequence[str], around: int = 1) -> tuple[Passage, ...]:
         """See Library.neighbours."""
-        return tuple(map(Passage.from_json, await self._ask("neighbours", id=id, around=around)))
+        return tuple(map(Passage.from_json, await self._ask("neighbours", id=id, scopes=list(scopes), around=around)))
 
-    async def opening(self, documents: Sequence[str], limit: int) -> tuple[Passage, ...]:
+    async def opening(self, documents: Sequence[str], limit: int, scopes: Sequence[str]) -> tuple[Passage, ...]:
         """See Library.opening."""
-        return tuple(map(Passage.from_json, await self._ask("opening", documents=list(documents), limit=limit)))
+        return tuple(map(Passage.from_json, await self._ask("opening", documents=list(documents), limit=limit, scopes=list(scopes))))
 
     async def remove(self, document_id: str) -> None:
         """See Library.remove."""

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rag.manifest import Stored
+from rag.nearest import products
 
 CANDIDATES = 100
 DENSE_WEIGHT = 0.55
@@ -115,9 +116,18 @@ def best_parts(cosines: Vectors, parts: Sequence[Vectors | None], vector: Vector
     if held:
         kept = [part for at in held if (part := parts[at]) is not None]
         rows = np.concatenate(kept)
-        values = (rows @ vector) / np.sqrt(np.einsum("ij,ij->i", rows, rows)).clip(1e-9)
+        values = products(rows, vector) / np.sqrt(np.einsum("ij,ij->i", rows, rows)).clip(1e-9)
         best[held] = np.maximum.reduceat(values, np.cumsum([0, *map(len, kept)])[:-1])
     return best
+
+
+def closest(vector: Vectors, parts: Vectors | None) -> tuple[float, int]:
+    """(cosine, number) of the part that is nearest to a unit vector; (0, -1) where there are none."""
+    if parts is None or not len(parts):
+        return 0.0, -1
+    cosines = (parts / np.linalg.norm(parts, axis=1, keepdims=True).clip(1e-9)) @ vector
+    at = int(cosines.argmax())
+    return round(float(cosines[at]), 4), at
 
 
 def fuse(

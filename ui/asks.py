@@ -9,45 +9,52 @@ import asyncio
 from typing import Any, cast
 
 import chainlit as cl
-from chainlit.logger import logger
 
 from base.errors import RelayError
 from rag.cite import Citation
-from rag.retrieve import Passage
 from ui import citations, knowledge, pages, panel, pickers
 from ui.page import chat, scopes
 from ui.runtime import runtime
 
+UNKNOWN = "This passage is no longer known here. Ask again to open it."
 SOON = 0.5
 """Seconds to wait for the library while it is opening, before the page is told so."""
 
 
 async def cite(action: cl.Action) -> None:
     """A citation was pressed: open its passage in the side panel."""
-    known = _cited(action)
-    if known is None:
-        await cl.context.emitter.send_toast("This passage is no longer known here. Ask again to open it.", "info")
+    citation = _cited(action)
+    if citation is None:
+        await cl.context.emitter.send_toast(UNKNOWN, "info")
         return
-    citation, passage = known
-    before, after = await _around(passage)
+    try:
+        assistant, id, allowed = await runtime().assistant(), str(citation.passage_id), scopes()
+        passage = await assistant.passage(id, allowed)
+        before, after = citations.around(passage, await assistant.library.neighbours(id, allowed))
+    except RelayError as error:
+        await cl.context.emitter.send_toast(str(error), "info")
+        return
     await panel.show(panel.passage(citation, str(action.payload["turn"]), before, passage.text, after))
 
 
-def _cited(action: cl.Action) -> tuple[Citation, Passage] | None:
+def _cited(action: cl.Action) -> Citation | None:
     """What the page means by a turn and a number: only what it was shown there."""
     this, n = chat(), action.payload.get("n")
     citation = this.cited.get((str(action.payload.get("turn")), n if isinstance(n, int) else 0))
-    passage = this.passages.get(str(citation.passage_id)) if citation else None
-    return (citation, passage) if citation and passage else None
+    return citation if citation and str(citation.passage_id) in this.passages else None
 
 
 async def picture(action: cl.Action) -> dict[str, Any]:
     """The page of a cited PDF, for the panel that shows its passage."""
-    if (known := _cited(action)) is None:
-        return {"note": "This passage is no longer known here. Ask again to open it."}
+    if (citation := _cited(action)) is None:
+        return {"note": UNKNOWN}
     call = knowledge.Call(chat().desk, await runtime().assistant(), scopes(), {}, {})
-    info = await call.library.document(known[1].document_id, call.seen)
-    return await pages.picture(info, known[1], known[0].quote, call.desk.files)
+    try:
+        passage = await call.library.passage(str(citation.passage_id), call.seen)
+    except RelayError as error:
+        return {"note": str(error)}
+    info = await call.library.document(passage.document_id, call.seen)
+    return await pages.picture(info, passage, citation.quote, call.file(passage.document_id))
 
 
 async def about_knowledge(action: cl.Action) -> dict[str, Any]:
@@ -84,13 +91,3 @@ async def command(message: cl.Message) -> None:
 async def open_knowledge(query: str = "") -> None:
     """Open the knowledge page in the side panel, with a search in it when there is one."""
     await panel.show(panel.knowledge(await _known({"do": "list"}), query))
-
-
-async def _around(passage: Passage) -> tuple[str, str]:
-    """The text before and after; nothing when the document is gone, for the passage itself still shows."""
-    try:
-        assistant = await runtime().assistant()
-        return citations.around(passage, await assistant.library.neighbours(passage.id))
-    except Exception:
-        logger.exception("The neighbours of a passage could not be read")
-        return "", ""

@@ -15,23 +15,24 @@ from typing import Any
 
 from chainlit.logger import logger
 
-from agents.answer import DEMO_SCOPE
 from agents.assistant import Assistant
+from agents.grounding import SEARCHED
 from base.errors import KnowledgeError, RelayError
 from base.progress import Progress
-from rag.cite import best_sentence
 from rag.kinds import KINDS
-from rag.library import Library, Report
+from rag.library import Library
 from rag.manifest import DocumentInfo
 from rag.overview import Wanted
+from rag.report import Report, total
 from rag.retrieve import NEAR, Passage, pack
+from rag.support import best_sentence
 from rag.walk import UPLOAD
 from router.call import estimate
 from ui import added, citations, pages, shelf
 from ui.steps import count
 
-PAGE, HITS, LOOKED_AT = 50, 20, 12
-"""Documents on a page; passages of a search that are shown; those of which an answer makes its choice."""
+PAGE, HITS = 50, 20
+"""Documents on a page; passages of a search that are shown."""
 GONE = ("This document is no longer in the library.", "Look at the list again.")
 
 
@@ -64,8 +65,8 @@ class Call:
 
     desk: Desk
     assistant: Assistant
-    own: tuple[str, ...]
-    """The scopes in which this user may also change something; new files go into the first."""
+    seen: tuple[str, ...]
+    """The scopes in which this user may look and search."""
     payload: Mapping[str, Any]
     uploads: Mapping[str, Mapping[str, Any]]
     """Files that this session's browser has sent, by Chainlit's id."""
@@ -77,9 +78,13 @@ class Call:
         return self.assistant.library
 
     @property
-    def seen(self) -> tuple[str, ...]:
-        """The scopes in which this user may look and search."""
-        return (*self.own, DEMO_SCOPE) if self.assistant.settings.demo else self.own
+    def own(self) -> tuple[str, ...]:
+        """Those in which this user may also change something; new files go into the first."""
+        return shelf.changeable(self.seen)
+
+    def file(self, document: str) -> Path | None:
+        """The file of a document that has no path of its own, if it is still here."""
+        return self.desk.files.get(document) or added.find(self.assistant.settings.home, document)
 
     def text(self, name: str) -> str:
         """A word of the payload, '' when it is none."""
@@ -91,6 +96,8 @@ async def answer(call: Call) -> dict[str, Any]:
     """What the page asked for; `error` is a sentence."""
     handler = HANDLERS.get(call.text("do"))
     try:
+        if not call.seen:
+            raise RelayError("Nobody is signed in here.", "Reload the page.")
         if handler is None:
             raise RelayError("The page asked for something that this Relay does not know.", "Reload the page.")
         return await handler(call)
@@ -119,12 +126,12 @@ async def _list(call: Call) -> dict[str, Any]:
         "state": "ready",
         "summary": [count(sum(one.documents for one in held), "document"), count(sum(one.passages for one in held), "passage")],
         "disk": f"{shelf.size(whole.disk)} on disk",
-        "index": _index(whole.missing, call.desk.job),
-        "ok": not whole.missing,
+        "index": shelf.index(whole.state),
+        "ok": whole.state == "ready",
         "collections": [shelf.collection(one) for one in held],
         "problems": sum(one.failed + one.no_text for one in held),
         "folders": await _folders(call),
-        "documents": [shelf.document(one, one.scope in call.own, one.id in call.desk.files) for one in page.documents],
+        "documents": [shelf.document(one, one.scope in call.own, call.file(one.id) is not None) for one in page.documents],
         "total": page.total,
         "offset": wanted.offset,
         "into": shelf.name_of(call.own[0]) if call.own else "",
@@ -133,25 +140,15 @@ async def _list(call: Call) -> dict[str, Any]:
     }
 
 
-def _index(missing: int, job: Job | None) -> str:
-    if not missing:
-        return "The index is in order."
-    if job and not job.done:
-        return "The index is being written."
-    return f"The index differs by {count(missing, 'passage')}. It is put right at the next start."
-
-
 async def _folders(call: Call) -> list[dict[str, Any]]:
-    # Goes with the library's folders: until then a library without them has none to show.
-    if not hasattr(call.library, "folders"):
-        return []
-    found = [one for scope in call.own for one in await call.library.folders(scope)]
+    found = [one for scope in call.seen for one in await call.library.folders(scope)]
     return [
         {
-            "path": str(one.path),
+            "path": one.path,
             "collection": shelf.name_of(one.scope),
-            "watched": bool(one.watched),
+            "watched": one.watched,
             "synced": one.synced or None,
+            "mayRead": one.scope in call.own,
             "report": shelf.told(one.report) if one.report else "",
         }
         for one in found
@@ -163,10 +160,11 @@ async def _search(call: Call) -> dict[str, Any]:
     query, floor = call.text("query").strip(), call.assistant.settings.floor
     if not query:
         raise RelayError("There is nothing to search for.", "Write a question or some words.")
-    found = await call.library.search(query, call.seen, -1.0, HITS)
-    near = [one for one in found.passages if max(one.dense, one.sentence) >= NEAR][:LOOKED_AT]
+    found = await call.library.search(query, call.seen, -1.0, SEARCHED)
+    near = [one for one in found.passages if max(one.dense, one.sentence) >= NEAR]
     kept, _ = pack(near, call.assistant.settings.passage_tokens, estimate) if found.best >= floor else ((), 0)
     used = {one.id for one in kept}
+    shown = [one for at, one in enumerate(found.passages) if at < HITS or one.id in used]
     return {
         "query": query,
         "used": bool(used),
@@ -174,14 +172,14 @@ async def _search(call: Call) -> dict[str, Any]:
         "confidence": found.best,
         "floor": floor,
         "ms": round(found.ms),
-        "hits": [shelf.hit(one, query, one.id in used, found.best >= floor) for one in found.passages],
+        "hits": [shelf.hit(one, query, one.id in used, found.best >= floor) for one in shown],
     }
 
 
 async def _open(call: Call) -> dict[str, Any]:
     """A found passage with what stands around it."""
     passage, info = await _passage(call)
-    before, after = citations.around(passage, await call.library.neighbours(passage.id))
+    before, after = citations.around(passage, await call.library.neighbours(passage.id, call.seen))
     quote = best_sentence(call.text("query"), passage.text)
     pdf = info.kind == "pdf" and bool(passage.page)
     facts = {"document": passage.document, "where": shelf.spot(passage), "collection": shelf.name_of(info.scope), "pdf": pdf}
@@ -197,12 +195,12 @@ async def _open(call: Call) -> dict[str, Any]:
 
 async def _picture(call: Call) -> dict[str, Any]:
     passage, info = await _passage(call)
-    return await pages.picture(info, passage, best_sentence(call.text("query"), passage.text), call.desk.files)
+    return await pages.picture(info, passage, best_sentence(call.text("query"), passage.text), call.file(info.id))
 
 
 async def _passage(call: Call) -> tuple[Passage, DocumentInfo]:
     """The passage that the payload names, within what this user may see."""
-    passage = await call.library.passage(call.text("passage"))
+    passage = await call.library.passage(call.text("passage"), call.seen)
     info = await call.library.document(passage.document_id, call.seen)
     if info is None:
         raise KnowledgeError("This passage is no longer in the library.", "Search again: its document was changed or removed.")
@@ -221,7 +219,8 @@ async def _remove(call: Call) -> dict[str, Any]:
     info = await _mine(call)
     await call.library.remove(info.id)
     call.desk.files.pop(info.id, None)
-    await asyncio.to_thread(added.let_go, call.assistant.settings.home, info.source)
+    held = {one.id for one in await call.library.documents()}
+    await asyncio.to_thread(added.sweep, call.assistant.settings.home, held)
     return {"sentence": f"{info.name} was deleted from the library."}
 
 
@@ -229,7 +228,7 @@ async def _again(call: Call) -> dict[str, Any]:
     """Read a document again, as its file is now."""
     info = await _mine(call)
     upload = info.source.startswith(UPLOAD)
-    path = call.desk.files.get(info.id) if upload else Path(info.source)
+    path = call.file(info.id) if upload else Path(info.source)
     if path is None:
         raise KnowledgeError(f"The file of {info.name} is not kept here.", "Add it again.")
     names = [info.name] if upload else None
@@ -238,11 +237,11 @@ async def _again(call: Call) -> dict[str, Any]:
 
 async def _sync(call: Call) -> dict[str, Any]:
     """Read a folder again: one that the library knows, never one that the page thought of."""
-    known = [one for scope in call.own for one in await call.library.folders(scope)] if hasattr(call.library, "folders") else []
-    one = next((one for one in known if str(one.path) == call.text("path")), None)
+    known = [one for scope in call.own for one in await call.library.folders(scope)]
+    one = next((one for one in known if one.path == call.text("path")), None)
     if one is None:
         raise KnowledgeError("This folder is not one of the library's.", "Look at the list again.")
-    return _start(call.desk, f"Reading {Path(one.path).name}", lambda tell: call.library.sync(Path(one.path), one.scope, tell))  # type: ignore[attr-defined]
+    return _start(call.desk, f"Reading {Path(one.path).name}", lambda tell: call.library.sync(one.path, one.scope, tell))
 
 
 async def _add(call: Call) -> dict[str, Any]:
@@ -254,8 +253,14 @@ async def _add(call: Call) -> dict[str, Any]:
     home, scope = call.assistant.settings.home, call.own[0]
 
     async def work(tell: Progress) -> Report:
-        paths = [await asyncio.to_thread(added.keep, home, scope, Path(one["path"]), str(one["name"])) for one in files]
-        return await call.library.ingest(paths, scope, tell, delete=False)
+        reports = []
+        for one in files:
+            # One by one: a report does not say which file became which document.
+            path, name = Path(one["path"]), str(one["name"])
+            reports.append(await call.library.ingest([path], scope, tell, [name]))
+            for document in reports[-1].documents:
+                await asyncio.to_thread(added.keep, home, document, path)
+        return total(reports)
 
     return _start(call.desk, f"Reading {count(len(files), 'file')}", work)
 

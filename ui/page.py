@@ -16,17 +16,19 @@ from chainlit.context import init_ws_context
 from chainlit.logger import logger
 from chainlit.session import WebsocketSession
 
+from agents.access import CHAT
 from agents.assistant import Assistant
 from agents.events import Control, Event, Message, Turn
 from base.errors import RelayError
 from rag.cite import Citation
-from rag.retrieve import Passage
-from ui import knowledge, pickers, remember_rooms, uploads
+from ui import knowledge, login, pickers, remember_rooms, uploads
 from ui.runtime import Runtime, runtime
 from ui.stream import Painter
 
 STOP_PATIENCE = 0.8
 """Seconds a stopped answer has to end by itself before it is cancelled."""
+SIGNED_OUT = "You are no longer signed in here. Reload the page to sign in again."
+RIGHTS_CHANGED = "What you may read has changed, so what was open is closed."
 _cleaners: set[asyncio.Task[None]] = set()
 
 
@@ -47,8 +49,12 @@ class Chat:
     scope: str
     exchanges: list[Exchange] = field(default_factory=list)
     cited: dict[tuple[str, int], Citation] = field(default_factory=dict)
-    passages: dict[str, Passage] = field(default_factory=dict)
-    """Only these may be opened from the page: an id alone is no right to read."""
+    passages: set[str] = field(default_factory=set)
+    """Only these may be opened from the page, and only as long as they may be read: an id alone is no right."""
+    granted: frozenset[str] = frozenset()
+    """The collections it could read when it was last looked at."""
+    out: bool = False
+    """It was signed out."""
     control: Control | None = None
     turn: str = ""
     task: asyncio.Task[Any] | None = None
@@ -83,14 +89,17 @@ def chat() -> Chat:
     found = cl.user_session.get("relay")
     if not isinstance(found, Chat):
         # Also after a reload of the code, whose Chat is another class.
-        found = Chat(scope=f"chat:{cl.context.session.id}")
+        # The page chooses its session's id, and so could choose another's.
+        found = Chat(scope=f"{CHAT}{uuid.uuid4().hex}")
         cl.user_session.set("relay", found)
     return found
 
 
 def scopes() -> tuple[str, ...]:
-    """The collections of this session's user: what they may search, see and change. New shared files go into the first."""
-    return ("shared", chat().scope)
+    """The collections that this session may read at this moment: by who it is, never by what its page sent; none when signed out."""
+    user = login.identity(cl.context.session)
+    allowed = runtime().access.scopes(user) if user else ()
+    return (*allowed, chat().scope) if allowed else ()
 
 
 async def start() -> None:
@@ -122,11 +131,14 @@ async def take(message: cl.Message | None) -> None:
     if message is None:
         await cl.ErrorMessage(content="This message is no longer known here. Please send it as a new one.").send()
         return
+    if not scopes():
+        await cl.ErrorMessage(content=SIGNED_OUT).send()
+        return
     await _end_previous(this, mine)
     # No await since: of several that waited for the same answer to end, one takes the place and the others wait for it.
     control = Control()
     this.task, this.control, this.turn = mine, control, uuid.uuid4().hex[:12]
-    painter = Painter(this.turn)
+    painter = Painter(this.turn, message.content)
     exchange = this.ask(message.id, message.content)
     try:
         await _answer(this, exchange, message, painter)
@@ -215,6 +227,7 @@ def _turn(this: Chat, exchange: Exchange, message: cl.Message) -> Turn:
         knowledge=knowledge,
         effort=effort,
         scopes=scopes(),
+        user=login.identity(cl.context.session),
         attached=exchange.attached,
         id=this.turn,
         control=this.control,
@@ -228,9 +241,11 @@ async def _paint(this: Chat, assistant: Assistant, turn: Turn, painter: Painter)
         async for event in events:
             await painter.paint(event)
             if painter.grounded is not None:
-                this.passages |= {str(passage.id): passage for passage in painter.grounded.passages}
+                told = (*painter.grounded.passages, *painter.grounded.nearest)
+                this.passages |= {str(passage.id) for passage in told}
     if painter.answered is not None:
-        this.cited |= {(turn.id, citation.n): citation for citation in reversed(painter.answered.citations)}
+        shown = painter.answered.citations or painter.answered.nearest
+        this.cited |= {(turn.id, citation.n): citation for citation in reversed(shown)}
 
 
 async def _read(this: Chat, exchange: Exchange, assistant: Assistant, files: Sequence[object]) -> bool:
@@ -265,6 +280,25 @@ async def keep(action: cl.Action) -> None:
     this = chat()
     if this.control is not None and action.payload.get("turn") == this.turn:
         this.control.keep.set()
+
+
+async def review(session: WebsocketSession) -> None:
+    """Look again at what an open page may read. What it lost ends now: a running answer, an open passage, or all of it."""
+    init_ws_context(session)
+    this, now = chat(), frozenset(scopes())
+    lost, out = this.granted - now, not now and not this.out
+    this.granted, this.out = now, not now
+    if not lost and not out:
+        return
+    if this.task is not None:
+        await _halt(this)
+    if out:
+        this.cited.clear()
+        this.passages.clear()
+        await cl.context.emitter.emit("reload", {})
+        return
+    await cl.ElementSidebar.set_elements([])
+    await cl.context.emitter.send_toast(RIGHTS_CHANGED, "info")
 
 
 async def end() -> None:

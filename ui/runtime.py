@@ -16,6 +16,7 @@ from chainlit.logger import logger
 from chainlit.server import app
 from starlette.routing import Mount
 
+from agents.access import Access
 from agents.assistant import Assistant, open_assistant
 from agents.setup import missing, prepare
 from base.errors import RelayError
@@ -33,6 +34,7 @@ class Runtime:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.access = Access(settings)
         self.doing = "Opening Relay"
         """What is being prepared, for the page's clock; '' when all is warm."""
         self.problem = ""
@@ -73,7 +75,7 @@ class Runtime:
             if missing(self.settings):
                 await prepare(self.settings, self._progress)
             self.doing = "Opening the library"
-            self._assistant = await open_assistant(self.settings, owner=True, announce_url=f"{address()}{LIBRARY}")
+            self._assistant = await open_assistant(self.settings, owner=True, announce_url=f"{address()}{LIBRARY}", access=self.access)
             _mount(self._assistant)
             self._opened.set()
             await self._assistant.ready(self._progress)

@@ -119,7 +119,7 @@ def secure(*names: str, links: Iterable[str] = ()) -> None:
         return
     server.app.state.relay_secured = True
     # A name with ':' is an IPv6 address, which stands in brackets in a Host.
-    hosts = [*LOCAL, *(f"[{name}]" if ":" in name else name for name in names if name)]
+    hosts = [*LOCAL, *(f"[{name}]" if ":" in name else name for name in map(str.strip, names) if name)]
     server.app.add_middleware(Guard)
     server.app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)
     # None means same-origin to engine.io; Chainlit's [] means any.

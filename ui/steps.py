@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
-from agents.events import Escalated, FellBack, Grounded, IntentFound, RouteChosen, StepDone, Totals, Waiting
+from agents.events import Checked, Escalated, FellBack, Grounded, IntentFound, RouteChosen, StepDone, Totals, Waiting
 from rag.retrieve import Passage
+from rag.support import Grounding
 
-TITLES = {"answer": "Answer", "draft": "Draft", "refine": "Refine"}
-ICONS = {"answer": "message-square-text", "draft": "pencil-line", "refine": "sparkles"}
+TITLES = {"answer": "Answer", "draft": "Draft", "refine": "Refine", "check": "Check"}
+ICONS = {"answer": "message-square-text", "draft": "pencil-line", "refine": "sparkles", "check": "search-check"}
 STAGES = {"rules": "by rules", "default": "no rule spoke, so general", "pinned": "you chose"}
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~#])")
 
@@ -99,9 +101,11 @@ def retrieve_name(grounded: Grounded) -> str:
 
 
 def retrieve_body(grounded: Grounded) -> str:
-    """The passages with their scores, and what did not fit."""
-    rows = [(f"[{n}]", p.document, place(p), f"{p.dense:.2f}", f"{p.keyword:.1f}") for n, p in enumerate(grounded.passages, 1)]
-    parts = [table(("", "Document", "Where", "Meaning", "Words"), rows) or _nothing_close(grounded)]
+    """What was searched for, the passages with their scores, and what did not fit."""
+    # No figure of the keywords: BM25 weighs a word by all documents that hold it, other people's among them.
+    rows = [(f"[{n}]", p.document, place(p), f"{p.dense:.2f}", f"{p.sentence:.2f}") for n, p in enumerate(grounded.passages, 1)]
+    parts = [f"Searched for: {cell(grounded.asked)}"] if grounded.asked else []
+    parts.append(table(("", "Document", "Where", "Closeness", "Best sentence"), rows) or _nothing_close(grounded))
     if grounded.left_out:
         parts.append(f"{count(grounded.left_out, 'more passage')} did not fit into the prompt.")
     return "\n\n".join(parts)
@@ -147,6 +151,27 @@ def done_body(done: StepDone, fell: Sequence[FellBack] = (), why: Escalated | No
     if text.strip():
         parts.append(f"The draft:\n\n{text.strip()}")
     return "\n\n".join(parts)
+
+
+def checked_text(event: Checked) -> str:
+    """What the check found."""
+    if event.enough:
+        return f"Enough to answer. Passage [{event.n}] says: “{cell(event.quote)}”"
+    return "Not enough: asked for the sentence that answers, the model gave none that stands in the passages."
+
+
+def carried(grounding: Grounding | None) -> dict[str, Any] | None:
+    """How much of an answer the passages carry, in words and as a share; None where there is nothing to say."""
+    if grounding is None or not grounding.claims:
+        return None
+    said, held = len(grounding.claims), grounding.supported
+    if not held:
+        text = "No passage carries this answer; it comes from the model alone"
+    elif held < said:
+        text = f"The passages carry {held} of {said} statements; the others are marked"
+    else:
+        text = "The passages carry this answer" if said == 1 else f"The passages carry all {said} statements"
+    return {"text": text, "share": grounding.share}
 
 
 def fallback_text(event: FellBack) -> str:

@@ -16,6 +16,7 @@ from chainlit.utils import utc_now
 
 from agents.events import (
     Answered,
+    Checked,
     Escalated,
     Event,
     Failed,
@@ -32,6 +33,7 @@ from agents.events import (
     Waiting,
 )
 from ui import citations, steps
+from ui.marks import marked
 
 ELEMENT = "RelayAnswer"
 DRAFT_EVERY, FINAL_EVERY = 0.1, 0.05
@@ -143,8 +145,8 @@ class Bubble:
 class Painter:
     """Paints the events of one turn."""
 
-    def __init__(self, turn: str) -> None:
-        self.turn = turn
+    def __init__(self, turn: str, asked: str = "") -> None:
+        self.turn, self.asked = turn, asked
         self.bubble = Bubble(turn)
         self.answered: Answered | None = None
         self.grounded: Grounded | None = None
@@ -168,7 +170,7 @@ class Painter:
 
     async def open(self, status: str) -> None:
         """Show that the message was taken, before anything is known."""
-        self._free = [self._place("pencil-line") for _ in range(2)]
+        self._free = [self._place("pencil-line") for _ in range(3)]
         self._route.start = utc_now()
         for step in (self._route, self._retrieve, *self._free):
             await step.send()
@@ -190,6 +192,12 @@ class Painter:
     async def _paint_grounded(self, event: Grounded) -> None:
         self.grounded = event
         await _finish(self._retrieve, steps.retrieve_name(event), steps.retrieve_body(event))
+        if event.asked.strip() != self.asked.strip():
+            await self._note("whole", f"Searched for “{event.asked}”")
+
+    async def _paint_checked(self, event: Checked) -> None:
+        step = next(self._steps[done.step] for done in reversed(self._done) if done.role == "check")
+        await _finish(step, f"{step.name} · {'enough' if event.enough else 'not enough'}", f"{steps.checked_text(event)}\n\n{step.output}")
 
     async def _paint_stepstarted(self, event: StepStarted) -> None:
         self._started[event.step] = event
@@ -197,7 +205,8 @@ class Painter:
         self._steps[event.step] = step
         step.name, step.icon, step.start = steps.running_name(event.role, event.model), steps.ICONS.get(event.role, "play"), utc_now()
         await step.update()
-        await self.bubble.show(status=f"{event.model} reads the question", keep=event.role == "refine")
+        what = "looks for a quote that answers" if event.role == "check" else "reads the question"
+        await self.bubble.show(status=f"{event.model} {what}", keep=event.role == "refine")
 
     async def _paint_waiting(self, event: Waiting) -> None:
         await self.bubble.show(status=steps.waiting_text(event, self._started[event.step].model))
@@ -218,7 +227,8 @@ class Painter:
         if event.final:
             await self.bubble.show(state="answer", status=f"{model} writes")
         else:
-            await self.bubble.show(state="draft", status=f"{model} drafts")
+            verb = "refines" if self._started[event.step].role == "refine" else "drafts"
+            await self.bubble.show(state="draft", status=f"{model} {verb}")
 
     async def _paint_stepdone(self, event: StepDone) -> None:
         self._done.append(event)
@@ -253,10 +263,13 @@ class Painter:
 
     async def _paint_answered(self, event: Answered) -> None:
         self.answered, self.text = event, event.text
-        await self.bubble.settle(citations.linked(event.text, event.citations, self.turn))
+        text = marked(event.text, event.grounding) if not event.refused else event.text
+        await self.bubble.settle(citations.linked(text, event.citations or event.nearest, self.turn))
         if event.notice:
             await self._note("notice", event.notice)
-        await self._close("done", event.totals, citations=citations.chips(event.citations))
+        chips = citations.chips(event.citations or event.nearest)
+        carried = None if event.refused else steps.carried(event.grounding)
+        await self._close("done", event.totals, citations=chips, carried=carried, refused=event.refused)
 
     async def _paint_stopped(self, event: Stopped) -> None:
         await self.stopped(event.totals)

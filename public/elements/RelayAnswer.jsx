@@ -1,12 +1,13 @@
 // What stands below an answer: status with a clock, notes, citations, footer. Knows its props; asks the server by actions.
 import { useEffect, useState } from 'react';
-import { ArrowLeftRight, ArrowUpRight, Check, CircleStop, Info } from 'lucide-react';
+import { ArrowLeftRight, ArrowUpRight, Check, CircleAlert, CircleStop, Info, Search, ShieldCheck } from 'lucide-react';
 
 const NOTES = {
   fallback: { Icon: ArrowLeftRight, title: 'Fell back' },
   escalation: { Icon: ArrowUpRight, title: 'Escalated' },
   kept: { Icon: Check, title: 'Draft kept' },
   stopped: { Icon: CircleStop, title: '' },
+  whole: { Icon: Search, title: '' },
   notice: { Icon: Info, title: '' }
 };
 
@@ -59,6 +60,17 @@ function Chip({ turn, citation }) {
   );
 }
 
+// How much of the answer the passages carry: all, some or nothing.
+function Carried({ text, share }) {
+  const Icon = share === 1 ? ShieldCheck : share ? Info : CircleAlert;
+  return (
+    <div className="relay-note relay-carried" data-share={share === 1 ? 'all' : share ? 'some' : 'none'}>
+      <Icon size={15} aria-hidden="true" />
+      <span>{text}.</span>
+    </div>
+  );
+}
+
 function Keep({ turn }) {
   const [pressed, setPressed] = useState(false);
   return (
@@ -74,7 +86,7 @@ function Keep({ turn }) {
 }
 
 export default function RelayAnswer() {
-  const { turn, state, status, clock, elapsed_ms, notes, citations, footer, keep } = props;
+  const { turn, state, status, clock, elapsed_ms, notes, citations, carried, refused, footer, keep } = props;
   return (
     <div className="relay-answer" data-relay-state={state} data-relay-turn={turn}>
       {notes.map((note, index) => <Note key={index} {...note} />)}
@@ -87,6 +99,8 @@ export default function RelayAnswer() {
           {keep ? <Keep turn={turn} /> : null}
         </div>
       ) : null}
+      {carried ? <Carried {...carried} /> : null}
+      {refused && citations.length ? <p className="relay-nearest">The nearest passages:</p> : null}
       {citations.length ? (
         <div className="relay-chips" role="group" aria-label="Passages">
           {citations.map((citation) => <Chip key={citation.n} turn={turn} citation={citation} />)}

@@ -51,11 +51,11 @@ def shelf(tmp_path_factory: pytest.TempPathFactory, prepared_models: Path) -> It
 def opened(page: Page) -> None:
     expect(page.locator("#mode-picker-trigger-model")).to_be_visible(timeout=30_000)
     page.locator('#header button:has(a[href="#knowledge"])').click()
-    expect(page.locator(".relay-k-row").first).to_be_visible(timeout=30_000)
+    expect(page.locator(".relay-k-row[data-state]").first).to_be_visible(timeout=30_000)
 
 
 def rows(page: Page) -> list[str]:
-    return page.locator(".relay-k-row .relay-k-name").all_inner_texts()
+    return page.locator(".relay-k-row[data-state] .relay-k-name").all_inner_texts()
 
 
 def focused(page: Page) -> str:
@@ -89,12 +89,12 @@ def test_the_list_pages_filters_and_tells_what_is_wrong(shelf: tuple[Server, Pat
     page.get_by_role("button", name="Next").click()
     expect(page.locator(".relay-k-paging")).to_contain_text("51–64 of 64")
     page.get_by_label("Find documents by name").fill("note-0")
-    expect(page.locator(".relay-k-row")).to_have_count(10)
+    expect(page.locator(".relay-k-row[data-state]")).to_have_count(10)
     page.get_by_label("Find documents by name").fill("")
     page.get_by_role("button", name="Problems").click()
-    expect(page.locator(".relay-k-row")).to_have_count(2)
-    expect(page.locator(".relay-k-row").first).to_contain_text("Not read. empty.md is empty.")
-    expect(page.locator(".relay-k-row").last).to_contain_text("No text. scan.pdf holds no text that Relay can read")
+    expect(page.locator(".relay-k-row[data-state]")).to_have_count(2)
+    expect(page.locator(".relay-k-row[data-state]").first).to_contain_text("Not read. empty.md is empty.")
+    expect(page.locator(".relay-k-row[data-state]").last).to_contain_text("No text. scan.pdf holds no text that Relay can read")
 
 
 def test_a_search_says_why_something_is_used_or_not(shelf: tuple[Server, Path], new_page: NewPage) -> None:
@@ -131,12 +131,11 @@ def test_files_are_added_read_again_and_deleted_after_one_more_question(
     page.get_by_label("Add files").set_input_files(tmp_path / "parking.md")
     expect(page.locator(".relay-k-said")).to_contain_text("1 document added.", timeout=20_000)
     page.get_by_label("Find documents by name").fill("parking")
-    row = page.locator(".relay-k-row")
+    row = page.locator(".relay-k-row[data-state]")
     expect(row).to_have_count(1)
-    (kept,) = (server.home / "added").rglob("parking.md")
-    kept.write_text("# Parking\n\nThe garage closes at midnight.\n")
+    (kept,) = (server.home / "added").iterdir()
     page.get_by_label("Read parking.md again").click()
-    expect(page.locator(".relay-k-said")).to_contain_text("1 document changed.", timeout=20_000)
+    expect(page.locator(".relay-k-said")).to_contain_text("Nothing has changed.", timeout=20_000)
     page.get_by_label("Delete parking.md").click()
     expect(page.get_by_role("button", name="Keep")).to_be_focused()
     page.keyboard.press("Enter")
@@ -148,16 +147,39 @@ def test_files_are_added_read_again_and_deleted_after_one_more_question(
     assert not kept.exists(), "the copy that Relay made goes too"
 
 
+def test_a_file_that_was_changed_is_read_again(shelf: tuple[Server, Path], new_page: NewPage) -> None:
+    server, docs = shelf
+    page = new_page(server.url)
+    opened(page)
+    (docs / "note-58.md").write_text("# Note 58\n\nThe locker was moved to the cellar.\n")
+    page.get_by_label("Find documents by name").fill("note-58")
+    expect(page.locator(".relay-k-row[data-state]")).to_have_count(1)
+    page.get_by_label("Read note-58.md again").click()
+    expect(page.locator(".relay-k-said")).to_contain_text("1 document changed.", timeout=20_000)
+
+
+def test_a_folder_is_read_again(shelf: tuple[Server, Path], new_page: NewPage) -> None:
+    server, docs = shelf
+    page = new_page(server.url)
+    opened(page)
+    (docs / "later.md").write_text("# Later\n\nThe roof is green.\n")
+    page.get_by_label(f"Read {docs} again").click()
+    expect(page.locator(".relay-k-said")).to_contain_text("1 document added", timeout=30_000)
+    (docs / "later.md").unlink()
+    page.get_by_label(f"Read {docs} again").click()
+    expect(page.locator(".relay-k-said")).to_contain_text("1 document deleted", timeout=20_000)
+
+
 def test_deleting_a_users_file_leaves_the_file_alone(shelf: tuple[Server, Path], new_page: NewPage) -> None:
     server, docs = shelf
     page = new_page(server.url)
     opened(page)
     page.get_by_label("Find documents by name").fill("note-59")
-    expect(page.locator(".relay-k-row")).to_have_count(1)
+    expect(page.locator(".relay-k-row[data-state]")).to_have_count(1)
     page.get_by_label("Delete note-59.md").click()
     expect(page.locator(".relay-k-ask")).to_contain_text("The file itself stays where it is.")
     page.get_by_role("group", name="Delete note-59.md?").get_by_role("button", name="Delete").click()
-    expect(page.locator(".relay-k-row")).to_have_count(0)
+    expect(page.locator(".relay-k-row[data-state]")).to_have_count(0)
     assert (docs / "note-59.md").is_file()
     subprocess.run(
         [sys.executable, "-m", "cli.main", "ingest", str(docs / "note-59.md")],
@@ -182,10 +204,10 @@ def test_another_chats_documents_are_neither_shown_nor_opened_nor_deleted(
     finished(one)
     opened(one)
     one.get_by_role("button", name="This chat").click()
-    expect(one.locator(".relay-k-row")).to_have_count(1)
+    expect(one.locator(".relay-k-row[data-state]")).to_have_count(1)
     opened(two)
     two.get_by_label("Find documents by name").fill("note-01")
-    expect(two.locator(".relay-k-row")).to_have_count(1)
+    expect(two.locator(".relay-k-row[data-state]")).to_have_count(1)
     two.evaluate("(id) => { window.relaySession = id }", _sessions[two])
     one.evaluate("(id) => { window.relaySession = id }", _sessions[one])
     mine = ask(one, {"do": "list", "filter": "private"})["documents"]
@@ -285,7 +307,7 @@ def test_the_command_opens_it_with_a_search_and_leaves_no_message(shelf: tuple[S
     page.locator("#chat-input").fill("/kn")
     page.keyboard.press("Enter")
     page.keyboard.press("Enter")
-    expect(page.locator(".relay-k-row").first).to_be_visible(timeout=20_000)
+    expect(page.locator(".relay-k-row[data-state]").first).to_be_visible(timeout=20_000)
 
 
 def test_the_button_in_the_head_works_by_keyboard_and_gets_the_focus_back(shelf: tuple[Server, Path], new_page: NewPage) -> None:
@@ -294,7 +316,7 @@ def test_the_button_in_the_head_works_by_keyboard_and_gets_the_focus_back(shelf:
     button = page.get_by_role("button", name="Knowledge", exact=True)
     button.focus()
     page.keyboard.press("Enter")
-    expect(page.locator(".relay-k-row").first).to_be_visible(timeout=20_000)
+    expect(page.locator(".relay-k-row[data-state]").first).to_be_visible(timeout=20_000)
     page.keyboard.press("Tab")
     page.keyboard.press("Escape")
     expect(page.locator(".relay-k")).to_have_count(0)

@@ -55,4 +55,4 @@ def test_a_chatting_server_reaches_nobody(tmp_path: Path, prepared_models: Path,
     assert reached(text) == set()
     assert outside == []
     home = tmp_path / "home"
-    assert {item.name for item in home.iterdir()} <= {"foundry", "library", "traces", "server.log"}
+    assert {item.name for item in home.iterdir()} <= {"foundry", "library", "secret", "traces", "server.log"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +13,7 @@ import pytest
 from agents.answer import Conductor
 from agents.events import (
     Answered,
+    Checked,
     Escalated,
     Event,
     Failed,
@@ -52,8 +53,11 @@ class EmptyShelf:
     async def search(self, query: str, scopes: tuple[str, ...], floor: float, limit: int) -> Found:
         return Found((), 0.1, 0.0, 0)
 
-    async def opening(self, documents: tuple[str, ...], limit: int) -> tuple[Passage, ...]:
+    async def opening(self, documents: tuple[str, ...], limit: int, scopes: tuple[str, ...]) -> tuple[Passage, ...]:
         return ()
+
+    async def likeness(self, texts: Sequence[str], ids: Sequence[str]) -> list[list[tuple[float, int]]]:
+        return []
 
 
 class Desk:
@@ -220,10 +224,10 @@ async def test_figures_do_not_depend_on_how_fast_somebody_reads() -> None:
     events, stream = list[Event](), desk.conductor.answer(Turn("Hi"))
     async for event in stream:
         events.append(event)
-        await asyncio.sleep(0.03)
+        await asyncio.sleep(0.1)
     totals, step = only(Answered, events)[0].totals, only(StepDone, events)[0]
     assert step.ttft_ms and totals.ttft_ms == pytest.approx(step.start_ms + step.ttft_ms, abs=0.02)
-    assert totals.ttft_ms < 300
+    assert totals.ttft_ms < totals.ms / 2
 
 
 async def test_an_empty_answer_has_no_first_token() -> None:
@@ -239,17 +243,17 @@ class OneDocument(EmptyShelf):
 
     async def search(self, query: str, scopes: tuple[str, ...], floor: float, limit: int) -> Found:
         self.asked.append(scopes)
-        passage = Passage("1", "Big", "d", "", None, None, "many words " * 300, 0, 3_300, dense=0.8)
+        passage = Passage("1", "Big", "d", "", None, None, "many words " * 900, 0, 9_900, dense=0.8, sentence=0.8)
         return Found((passage,), 0.8, 0.0, 1)
 
 
 async def test_a_passage_too_large_for_the_prompt_is_cut_and_never_denied() -> None:
-    desk, shelf = Desk("replies:\n  - {say: 'ok'}"), OneDocument()
+    desk, shelf = Desk("replies:\n  - {say: 'many words many words'}"), OneDocument()
     desk.conductor = Conductor(load_settings({"RELAY_HOME": "/nonexistent"}), desk.router, shelf)
     events = await desk.events(Turn("many words?", knowledge="docs"))
     kept = only(Grounded, events)[0].passages[0]
-    assert 500 < len(kept.text) < 3_300 and kept.end - kept.start == len(kept.text)
-    assert only(Answered, events)[0].text == "ok"
+    assert 500 < len(kept.text) < 9_900 and kept.end - kept.start == len(kept.text)
+    assert only(Answered, events)[0].text == "many words many words"
 
 
 async def test_what_came_with_the_message_is_searched_alone() -> None:
@@ -258,3 +262,118 @@ async def test_what_came_with_the_message_is_searched_alone() -> None:
     await desk.events(Turn("many words?", scopes=("shared", "chat:1"), attached=("d",)))
     await desk.events(Turn("many words?", scopes=("shared", "chat:1")))
     assert shelf.asked == [("chat:1",), ("shared", "chat:1", "demo")]
+
+
+LEAVE = "Every employee has 25 days of annual leave. Leave that is not used by the end of March lapses."
+TRAVEL = "Taxi receipts are needed above 75 dollars. Your supervisor approves each trip before it is booked."
+
+
+class Handbook(EmptyShelf):
+    """Two passages, and what was searched for."""
+
+    def __init__(self, sentence: float = 0.7) -> None:
+        self.queries: list[str] = []
+        self.sentence = sentence
+
+    async def search(self, query: str, scopes: tuple[str, ...], floor: float, limit: int) -> Found:
+        self.queries.append(query)
+        texts = (LEAVE, TRAVEL)
+        scores = (1.0, 0.8, 1.0, self.sentence)
+        found = tuple(Passage(str(n), "Handbook", "d", "", None, None, text, 0, len(text), *scores) for n, text in enumerate(texts))
+        return Found(found, 0.9, 1.0, 2)
+
+
+def handbook(script: str, sentence: float = 0.7, **settings: str) -> tuple[Desk, Handbook]:
+    desk, shelf = Desk(script), Handbook(sentence)
+    environ = {"RELAY_HOME": "/nonexistent", **{f"RELAY_{name.upper()}": value for name, value in settings.items()}}
+    desk.conductor = Conductor(load_settings(environ), desk.router, shelf)
+    return desk, shelf
+
+
+async def test_a_follow_up_is_made_whole_before_it_is_searched_for() -> None:
+    desk, shelf = handbook("replies:\n  - {say: 'You have 25 days of annual leave.'}")
+    said = (Message("user", "How many days of annual leave do I have?"), Message("assistant", "25 days."))
+    events = await desk.events(Turn("And for part-timers?", history=said))
+    assert shelf.queries == ["How many days of annual leave do I have, and for part-timers?"] == [only(Grounded, events)[0].asked]
+    assert desk.fake.seen[0]["messages"][-1]["content"].endswith("Question: And for part-timers?"), "the model has the conversation itself"
+    await desk.events(Turn("Who approves a trip abroad?", history=said))
+    await desk.events(Turn("Thanks!", history=said))
+    assert shelf.queries[1:] == ["Who approves a trip abroad?", "Thanks!"]
+
+
+async def test_an_answer_tells_how_much_of_it_the_documents_carry() -> None:
+    desk, _ = handbook("replies:\n  - {say: 'Every employee has 25 days of annual leave [1]. Cats are allowed at work on Fridays.'}")
+    last = (await desk.events(Turn("How many days of annual leave do I have?", effort="draft")))[-1]
+    assert isinstance(last, Answered) and last.grounding is not None and last.grounding.share == 0.5 and not last.refused
+    assert [last.text[c.start : c.end] for c in last.grounding.claims if not c.n] == ["Cats are allowed at work on Fridays."]
+    assert [(c.n, c.quote) for c in last.citations] == [(1, "Every employee has 25 days of annual leave.")]
+
+
+@pytest.mark.parametrize("effort", ["draft", "auto", "refine"])
+async def test_where_only_documents_may_answer_what_they_do_not_carry_is_not_the_answer(effort: Any) -> None:
+    desk, _ = handbook("replies:\n  - {say: 'Cats are allowed at work on Fridays.'}", check="off")
+    events = await desk.events(Turn("How many days of annual leave do I have?", knowledge="docs", effort=effort))
+    last = events[-1]
+    assert isinstance(last, Answered) and last.refused == "support" and "Cats" not in last.text
+    assert last.text.startswith("I have no answer") and "> Every employee has 25 days of annual leave. [1]" in last.text
+    assert [(c.n, c.by) for c in last.nearest] == [(1, "nearest"), (2, "nearest")] and last.nearest[0].quote.startswith("Every employee")
+    assert not only(Promoted, events) and not any(token.final for token in only(Token, events)), "nobody took it for final"
+    # The same words are an answer where the model may speak for itself.
+    free = (await desk.events(Turn("How many days of annual leave do I have?", effort=effort)))[-1]
+    assert isinstance(free, Answered) and free.text.startswith("Cats") and free.grounding is not None and free.grounding.share == 0
+
+
+async def test_a_carried_answer_from_documents_only_is_promoted() -> None:
+    desk, _ = handbook("replies:\n  - {say: 'Every employee has 25 days of annual leave.'}", check="off")
+    for effort in ("draft", "refine"):
+        events = await desk.events(Turn("How many days of leave?", knowledge="docs", effort=effort))  # type: ignore[arg-type]
+        assert [type(event) for event in events[-2:]] == [Promoted, Answered]
+        assert isinstance(events[-1], Answered) and events[-1].text == only(Promoted, events)[0].text and not events[-1].refused
+
+
+async def test_a_model_that_says_it_does_not_know_is_a_refusal() -> None:
+    desk, _ = handbook("replies:\n  - {say: 'The documents do not say.'}", check="off")
+    last = (await desk.events(Turn("May I bring a cat?", knowledge="docs")))[-1]
+    assert isinstance(last, Answered) and last.refused == "model" and last.nearest
+
+
+CHECK = "replies:\n  - {when: 'or write: none', say: '%s'}\n  - {say: 'Every employee has 25 days of annual leave.'}"
+
+
+@pytest.mark.parametrize(
+    ("quote", "enough"),
+    [
+        ('"Every employee has 25 days of annual leave."', True),
+        ("[1] Every employee has 25 days of annual leave", True),
+        ("none", False),
+        ("Every employee has 30 days of annual leave.", False),
+        ("", False),
+    ],
+)
+async def test_a_quote_is_asked_for_and_looked_up_before_documents_alone_may_answer(quote: str, enough: bool) -> None:
+    desk, _ = handbook(CHECK % quote)
+    events = await desk.events(Turn("How many days of leave do I have?", knowledge="docs"))
+    checked, last, steps = only(Checked, events)[0], events[-1], only(StepDone, events)
+    assert checked.enough == enough and steps[0].role == "check" and not [t for t in only(Token, events) if t.step == steps[0].step]
+    assert isinstance(last, Answered) and last.refused == ("" if enough else "check") and bool(last.nearest) != enough
+    assert last.totals.steps == len(steps) == (2 if enough else 1) and last.totals.tokens_out == sum(s.tokens_out for s in steps)
+
+
+async def test_a_check_that_fails_decides_nothing_and_stop_is_heard_in_it() -> None:
+    carried = "{say: 'Every employee has 25 days of annual leave.'}"
+    desk, _ = handbook(f"replies:\n  - {{when: 'or write: none', fail: '500'}}\n  - {carried}")
+    events = await desk.events(Turn("How many days of leave do I have?", knowledge="docs"))
+    assert not only(Checked, events) and isinstance(events[-1], Answered) and not events[-1].refused
+
+    def stop(event: Event, turn: Turn) -> None:
+        if isinstance(event, StepStarted):
+            turn.control.stop.set()
+
+    desk, _ = handbook("replies:\n  - {when: 'or write: none', fail: silent}")
+    assert isinstance((await desk.events(Turn("How many days of leave?", knowledge="docs"), stop))[-1], Stopped)
+
+
+async def test_passages_without_a_close_sentence_are_not_enough() -> None:
+    desk, _ = handbook("replies:\n  - {say: 'never'}", sentence=0.1)
+    last = (await desk.events(Turn("How many days of leave do I have?", knowledge="docs")))[-1]
+    assert isinstance(last, Answered) and last.refused == "check" and last.nearest and not desk.fake.seen

@@ -1,9 +1,13 @@
 """Citations: the filter on a stream, and the quotes that are attached."""
 
+from collections.abc import Sequence
+
 import pytest
 
-from rag.cite import CitationFilter, citations
+from rag import cite
+from rag.cite import Citation, CitationFilter
 from rag.retrieve import Passage, numbered, pack
+from rag.support import judge
 
 
 def passage(number: int, text: str, **place: object) -> Passage:
@@ -14,6 +18,11 @@ PASSAGES = (
     passage(1, "Full-time employees earn 4 hours of annual leave in each pay period. Unused leave carries over."),
     passage(2, "Report a suspected incident to the service desk within one hour. Do not turn off your computer."),
 )
+
+
+def citations(answer: str, passages: Sequence[Passage], question: str = "") -> tuple[Citation, ...]:
+    return cite.citations(answer, passages, judge(answer, passages, question))
+
 
 CASES = [
     ("You earn 4 hours [1].", "You earn 4 hours [1].", (1,)),

@@ -139,7 +139,7 @@ async def test_uploads_stay_in_their_chat(library: Library, folder: Path, tmp_pa
     assert "nutmeg" in (await texts(library, question, "shared", "chat:1"))[0]
     upload.write_text("The secret ingredient of the annual soup is thyme.")
     report = await library.ingest([upload], "chat:1", names=["soup.txt"])
-    (opening,) = await library.opening(report.documents, 3)
+    (opening,) = await library.opening(report.documents, 3, ("chat:1",))
     assert opening.document == "soup (2)" and "thyme" in opening.text
     assert len(await texts(library, question, "chat:1")) == 2
     await library.ingest([upload], "chat:2", names=["soup.txt"])
@@ -179,9 +179,9 @@ async def test_demo_answers_and_off_topic_does_not(library: Library) -> None:
         found = await library.search(question, ("demo",), FLOOR)
         # Another page may say it too: "Leave types" tells of parental leave.
         best = next(passage for passage in found.passages[:2] if passage.document == name)
-        assert (await library.document_text(best.document_id))[best.start : best.end] == best.text
-        assert best.text == (await library.passage(best.id)).text
-        assert best.text in [one.text for one in await library.neighbours(best.id)]
+        assert (await library.document_text(best.document_id, ("demo",)))[best.start : best.end] == best.text
+        assert best.text == (await library.passage(best.id, ("demo",))).text
+        assert best.text in [one.text for one in await library.neighbours(best.id, ("demo",))]
         assert list(found.passages) == sorted(found.passages, key=lambda one: -one.score)
     for question in ("hello", "tell me a joke", "write a python function that reverses a string", "who painted the Mona Lisa?", "", "%&/"):
         found = await library.search(question, ("demo",), FLOOR)
@@ -210,7 +210,7 @@ async def test_removed_passages_are_gone(library: Library, folder: Path) -> None
     await library.ingest([folder])
     (one,) = (await library.search("annual leave days", ("shared",), FLOOR)).passages[:1]
     await library.remove(one.document_id)
-    for gone in (library.passage(one.id), library.document_text(one.document_id)):
+    for gone in (library.passage(one.id, ("shared",)), library.document_text(one.document_id, ("shared",))):
         with pytest.raises(KnowledgeError, match="no longer in the library"):
             await gone
     assert "25 days" not in str(await texts(library, "annual leave days", floor=-1))

@@ -85,14 +85,36 @@ async def test_values_arrive_as_they_left(served: tuple[Library, str], tmp_path:
     here = await library.search("annual leave function", ["shared"], -1)
     assert there.passages == here.passages and there.passages[0].lines == (1, 2)
     one = here.passages[0]
-    assert await remote.passage(one.id) == await library.passage(one.id)
-    assert await remote.neighbours(one.id) == await library.neighbours(one.id)
-    assert await remote.opening([one.document_id], 2) == await library.opening([one.document_id], 2)
+    assert await remote.passage(one.id, ("shared",)) == await library.passage(one.id, ("shared",))
+    assert await remote.neighbours(one.id, ("shared",)) == await library.neighbours(one.id, ("shared",))
+    assert await remote.opening([one.document_id], 2, ("shared",)) == await library.opening([one.document_id], 2, ("shared",))
     assert await remote.documents() == await library.documents()
-    assert await remote.document_text(one.document_id) == await library.document_text(one.document_id)
+    assert await remote.document_text(one.document_id, ("shared",)) == await library.document_text(one.document_id, ("shared",))
     await remote.remove(one.document_id)
     with pytest.raises(KnowledgeError, match="no longer in the library"):
-        await remote.passage(one.id)
+        await remote.passage(one.id, ("shared",))
+    await remote.close()
+
+
+async def test_folders_are_kept_through_the_owner(served: tuple[Library, str], tmp_path: Path) -> None:
+    library, url = served
+    remote = RemoteLibrary(library.settings, url, library.token)
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    (folder / "tea.md").write_text("Tea is served at four.")
+    await remote.ingest([folder], "group:a", watched=True, full=True)
+    (folder / "tea.md").rename(folder / "drinks.md")
+    told: list[str] = []
+    report = await remote.sync(folder, "group:a", lambda label, fraction=None: told.append(label))
+    assert report.moved == 1 and told
+    (info,) = await remote.folders("group:a")
+    assert (info,) == await library.folders() and info.watched and info.report is not None and info.report.moved == 1
+    await remote.watch(folder, "group:a", False)
+    assert not (await remote.folders())[0].watched
+    await remote.forget_folder(folder, "group:a")
+    assert await remote.folders() == () and await remote.documents() == ()
+    with pytest.raises(KnowledgeError, match="not a folder of the collection"):
+        await remote.sync(folder, "group:a")
     await remote.close()
 
 
