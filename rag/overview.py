@@ -1,5 +1,5 @@
-"""What stands in the library, for whoever looks at it: collections with their sums, documents page by page, whether the indexes
-are in step. Reads the manifest's tables; changes nothing.
+"""What stands in the library, for whoever looks at it: collections with their sums, documents page by page, how the indexes
+are. Reads the manifest's tables; changes nothing.
 """
 
 from __future__ import annotations

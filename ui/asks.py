@@ -10,11 +10,10 @@ from typing import Any, cast
 
 import chainlit as cl
 
-from agents.assistant import Assistant
 from base.errors import RelayError
 from rag.cite import Citation
 from ui import citations, knowledge, pages, panel, pickers
-from ui.page import chat, own, scopes
+from ui.page import chat, scopes
 from ui.runtime import runtime
 
 UNKNOWN = "This passage is no longer known here. Ask again to open it."
@@ -23,7 +22,7 @@ SOON = 0.5
 
 
 async def cite(action: cl.Action) -> None:
-    """A citation was pressed: open its passage in the side panel, if this session still may read it."""
+    """A citation was pressed: open its passage in the side panel."""
     citation = _cited(action)
     if citation is None:
         await cl.context.emitter.send_toast(UNKNOWN, "info")
@@ -49,18 +48,13 @@ async def picture(action: cl.Action) -> dict[str, Any]:
     """The page of a cited PDF, for the panel that shows its passage."""
     if (citation := _cited(action)) is None:
         return {"note": UNKNOWN}
+    call = knowledge.Call(chat().desk, await runtime().assistant(), scopes(), {}, {})
     try:
-        call = _call(await runtime().assistant())
         passage = await call.library.passage(str(citation.passage_id), call.seen)
     except RelayError as error:
         return {"note": str(error)}
     info = await call.library.document(passage.document_id, call.seen)
-    return await pages.picture(info, passage, citation.quote, call.desk.files)
-
-
-def _call(assistant: Assistant, payload: dict[str, Any] | None = None) -> knowledge.Call:
-    session = cast(Any, cl.context.session)
-    return knowledge.Call(chat().desk, assistant, own(), scopes(), payload or {}, session.files)
+    return await pages.picture(info, passage, citation.quote, call.file(passage.document_id))
 
 
 async def about_knowledge(action: cl.Action) -> dict[str, Any]:
@@ -76,7 +70,8 @@ async def _known(payload: dict[str, Any]) -> dict[str, Any]:
         return {"state": "opening", "doing": runtime().doing or "Opening Relay"}
     except RelayError as error:
         return {"state": "failed", "error": str(error)}
-    return await knowledge.answer(_call(assistant, payload))
+    session = cast(Any, cl.context.session)
+    return await knowledge.answer(knowledge.Call(chat().desk, assistant, scopes(), payload, session.files))
 
 
 async def pressed(data: Any) -> None:

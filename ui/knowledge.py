@@ -16,13 +16,14 @@ from typing import Any
 from chainlit.logger import logger
 
 from agents.assistant import Assistant
+from agents.grounding import SEARCHED
 from base.errors import KnowledgeError, RelayError
 from base.progress import Progress
 from rag.kinds import KINDS
 from rag.library import Library
 from rag.manifest import DocumentInfo
 from rag.overview import Wanted
-from rag.report import Report
+from rag.report import Report, total
 from rag.retrieve import NEAR, Passage, pack
 from rag.support import best_sentence
 from rag.walk import UPLOAD
@@ -30,8 +31,8 @@ from router.call import estimate
 from ui import added, citations, pages, shelf
 from ui.steps import count
 
-PAGE, HITS, LOOKED_AT = 50, 20, 12
-"""Documents on a page; passages of a search that are shown; those of which an answer makes its choice."""
+PAGE, HITS = 50, 20
+"""Documents on a page; passages of a search that are shown."""
 GONE = ("This document is no longer in the library.", "Look at the list again.")
 
 
@@ -64,8 +65,6 @@ class Call:
 
     desk: Desk
     assistant: Assistant
-    own: tuple[str, ...]
-    """The scopes in which this user may also change something; new files go into the first."""
     seen: tuple[str, ...]
     """The scopes in which this user may look and search."""
     payload: Mapping[str, Any]
@@ -78,6 +77,15 @@ class Call:
         assert isinstance(self.assistant.library, Library)
         return self.assistant.library
 
+    @property
+    def own(self) -> tuple[str, ...]:
+        """Those in which this user may also change something; new files go into the first."""
+        return shelf.changeable(self.seen)
+
+    def file(self, document: str) -> Path | None:
+        """The file of a document that has no path of its own, if it is still here."""
+        return self.desk.files.get(document) or added.find(self.assistant.settings.home, document)
+
     def text(self, name: str) -> str:
         """A word of the payload, '' when it is none."""
         value = self.payload.get(name)
@@ -88,6 +96,8 @@ async def answer(call: Call) -> dict[str, Any]:
     """What the page asked for; `error` is a sentence."""
     handler = HANDLERS.get(call.text("do"))
     try:
+        if not call.seen:
+            raise RelayError("Nobody is signed in here.", "Reload the page.")
         if handler is None:
             raise RelayError("The page asked for something that this Relay does not know.", "Reload the page.")
         return await handler(call)
@@ -116,12 +126,12 @@ async def _list(call: Call) -> dict[str, Any]:
         "state": "ready",
         "summary": [count(sum(one.documents for one in held), "document"), count(sum(one.passages for one in held), "passage")],
         "disk": f"{shelf.size(whole.disk)} on disk",
-        "index": whole.notes or _index(whole.state),
-        "ok": whole.state == "ready",
+        "index": whole.notes or shelf.index(whole.state),
+        "ok": whole.state == "ready" and not whole.notes,
         "collections": [shelf.collection(one) for one in held],
         "problems": sum(one.failed + one.no_text for one in held),
         "folders": await _folders(call),
-        "documents": [shelf.document(one, one.scope in call.own, one.id in call.desk.files) for one in page.documents],
+        "documents": [shelf.document(one, one.scope in call.own, call.file(one.id) is not None) for one in page.documents],
         "total": page.total,
         "offset": wanted.offset,
         "into": shelf.name_of(call.own[0]) if call.own else "",
@@ -130,18 +140,15 @@ async def _list(call: Call) -> dict[str, Any]:
     }
 
 
-def _index(state: str) -> str:
-    return "The index is in order." if state == "ready" else f"Searches are right but slower for a while: {state}."
-
-
 async def _folders(call: Call) -> list[dict[str, Any]]:
-    found = [one for scope in call.own for one in await call.library.folders(scope)]
+    found = [one for scope in call.seen for one in await call.library.folders(scope)]
     return [
         {
             "path": one.path,
             "collection": shelf.name_of(one.scope),
             "watched": one.watched,
             "synced": one.synced or None,
+            "mayRead": one.scope in call.own,
             "report": shelf.told(one.report) if one.report else "",
         }
         for one in found
@@ -153,10 +160,11 @@ async def _search(call: Call) -> dict[str, Any]:
     query, floor = call.text("query").strip(), call.assistant.settings.floor
     if not query:
         raise RelayError("There is nothing to search for.", "Write a question or some words.")
-    found = await call.library.search(query, call.seen, -1.0, HITS)
-    near = [one for one in found.passages if max(one.dense, one.sentence) >= NEAR][:LOOKED_AT]
+    found = await call.library.search(query, call.seen, -1.0, SEARCHED)
+    near = [one for one in found.passages if max(one.dense, one.sentence) >= NEAR]
     kept, _ = pack(near, call.assistant.settings.passage_tokens, estimate) if found.best >= floor else ((), 0)
     used = {one.id for one in kept}
+    shown = [one for at, one in enumerate(found.passages) if at < HITS or one.id in used]
     return {
         "query": query,
         "used": bool(used),
@@ -164,7 +172,7 @@ async def _search(call: Call) -> dict[str, Any]:
         "confidence": found.best,
         "floor": floor,
         "ms": round(found.ms),
-        "hits": [shelf.hit(one, query, one.id in used, found.best >= floor) for one in found.passages],
+        "hits": [shelf.hit(one, query, one.id in used, found.best >= floor) for one in shown],
     }
 
 
@@ -187,7 +195,7 @@ async def _open(call: Call) -> dict[str, Any]:
 
 async def _picture(call: Call) -> dict[str, Any]:
     passage, info = await _passage(call)
-    return await pages.picture(info, passage, best_sentence(call.text("query"), passage.text), call.desk.files)
+    return await pages.picture(info, passage, best_sentence(call.text("query"), passage.text), call.file(info.id))
 
 
 async def _passage(call: Call) -> tuple[Passage, DocumentInfo]:
@@ -211,7 +219,8 @@ async def _remove(call: Call) -> dict[str, Any]:
     info = await _mine(call)
     await call.library.remove(info.id)
     call.desk.files.pop(info.id, None)
-    await asyncio.to_thread(added.let_go, call.assistant.settings.home, info.source)
+    held = {one.id for one in await call.library.documents()}
+    await asyncio.to_thread(added.sweep, call.assistant.settings.home, held)
     return {"sentence": f"{info.name} was deleted from the library."}
 
 
@@ -219,7 +228,7 @@ async def _again(call: Call) -> dict[str, Any]:
     """Read a document again, as its file is now."""
     info = await _mine(call)
     upload = info.source.startswith(UPLOAD)
-    path = call.desk.files.get(info.id) if upload else Path(info.source)
+    path = call.file(info.id) if upload else Path(info.source)
     if path is None:
         raise KnowledgeError(f"The file of {info.name} is not kept here.", "Add it again.")
     names = [info.name] if upload else None
@@ -244,8 +253,14 @@ async def _add(call: Call) -> dict[str, Any]:
     home, scope = call.assistant.settings.home, call.own[0]
 
     async def work(tell: Progress) -> Report:
-        paths = [await asyncio.to_thread(added.keep, home, scope, Path(one["path"]), str(one["name"])) for one in files]
-        return await call.library.ingest(paths, scope, tell, delete=False)
+        reports = []
+        for one in files:
+            # One by one: a report does not say which file became which document.
+            path, name = Path(one["path"]), str(one["name"])
+            reports.append(await call.library.ingest([path], scope, tell, [name]))
+            for document in reports[-1].documents:
+                await asyncio.to_thread(added.keep, home, document, path)
+        return total(reports)
 
     return _start(call.desk, f"Reading {count(len(files), 'file')}", work)
 

@@ -19,7 +19,10 @@ from markdown_it.token import Token
 
 SHOWN = 300
 """Characters of an address that are shown; a picture in a data: address has thousands."""
-_CITE = r"(?P<cite>\[\\\[\d{1,3}\\\]\]\(#relay-cite-[0-9a-f]{1,32}-\d{1,3}\)|\[\?\]\(#relay-unsupported\))"
+_CITE = (
+    r"(?P<cite>\[\\\[\d{1,3}\\\]\]\(#relay-cite-[0-9a-f]{1,32}-\d{1,3}\)"
+    r"|\[\?\]\(#relay-unsupported(?: \"[A-Za-z .,']*\")?\))"
+)
 _LINK = (
     r"(?P<link>!?\[(?P<label>(?:[^\[\]\\\n]|\\.)*)\]"
     r"\([ \t]*(?P<to><[^<>\n]*>|(?:[^\s()<>\\]|\\[!-~]|\([^\s()<>]*\))*)(?:[ \t]+(?:\"[^\"\n]*\"|'[^'\n]*'|\([^()\n]*\)))?[ \t]*\))"

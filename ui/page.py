@@ -19,7 +19,6 @@ from chainlit.session import WebsocketSession
 from agents.access import CHAT
 from agents.assistant import Assistant
 from agents.events import Control, Event, Message, Turn
-from agents.people import LOCAL
 from base.errors import RelayError
 from rag.cite import Citation
 from ui import knowledge, login, pickers, remember_rooms, uploads
@@ -101,13 +100,6 @@ def scopes() -> tuple[str, ...]:
     user = login.identity(cl.context.session)
     allowed = runtime().access.scopes(user) if user else ()
     return (*allowed, chat().scope) if allowed else ()
-
-
-def own() -> tuple[str, ...]:
-    """Those that this session may also change; new files go into the first. What is shared is everybody's: alone, one may."""
-    user, allowed = login.identity(cl.context.session), scopes()
-    mine = ("shared", f"user:{user}") if user == LOCAL else (f"user:{user}",)
-    return tuple(scope for scope in (*mine, chat().scope) if scope in allowed)
 
 
 async def start() -> None:

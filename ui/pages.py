@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,12 @@ MOST_MB = 60
 """A file above this is not read again for its picture."""
 
 
-async def picture(info: DocumentInfo | None, passage: Passage, quote: str, files: Mapping[str, Path]) -> dict[str, Any]:
+async def picture(info: DocumentInfo | None, passage: Passage, quote: str, uploaded: Path | None) -> dict[str, Any]:
     """{image, width, height, page, pages, at, note}: the passage's page with the quote marked, or a `note` that says why there is none."""
     if info is None or passage.page is None:
         return {"note": "The document is no longer in the library, so its page cannot be shown."}
     try:
-        data = await asyncio.to_thread(_bytes, info, files.get(info.id))
+        data = await asyncio.to_thread(_bytes, info, uploaded)
         drawn = await draw(data, passage.page, quote, info.name)
     except RelayError as error:
         return {"note": str(error)}

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from agents.access import DEMO_SCOPE
-from rag.library import Report
+from agents.access import CHAT, DEMO_SCOPE, SHARED
+from agents.people import LOCAL
 from rag.manifest import DocumentInfo
 from rag.overview import Collection
+from rag.report import Report
 from rag.retrieve import NEAR, Passage
 from rag.support import best_sentence
 from rag.walk import UPLOAD
-from ui import added
 from ui.steps import count, place
 
 
@@ -20,7 +21,28 @@ def name_of(scope: str) -> str:
     """A collection's name for people."""
     kind, _, rest = scope.partition(":")
     names = {"shared": "Shared documents", DEMO_SCOPE: "Demo handbook", "chat": "This chat", "user": "Your documents"}
-    return names.get(kind) or (rest or scope)
+    return names.get(kind) or (f"Group {rest}" if rest else scope)
+
+
+def changeable(scopes: Sequence[str]) -> tuple[str, ...]:
+    """Those of the scopes that one may read in which one may also add, read again and delete.
+
+    What several people share is kept by whoever keeps this Relay; the one person at their own machine keeps all of it.
+    """
+    alone = f"user:{LOCAL}" in scopes
+    return tuple(scope for scope in scopes if scope.startswith(("user:", CHAT)) or (alone and scope == SHARED))
+
+
+def index(state: str) -> str:
+    """The indexes' state in a sentence."""
+    word, _, rest = state.partition(" ")
+    sentences = {
+        "ready": "The index is in order.",
+        "checking": "The index is being checked. Searching works meanwhile.",
+        "rebuilding": f"The index is being rebuilt, {rest}. Searching works meanwhile.",
+        "waiting:": f"The index cannot be written now: {rest}",
+    }
+    return sentences.get(word, "The index is being loaded. Searching works meanwhile.")
 
 
 def collection(one: Collection) -> dict[str, Any]:
@@ -50,7 +72,7 @@ def document(info: DocumentInfo, mine: bool, kept: bool) -> dict[str, Any]:
         "changed": info.changed,
         "mayRemove": mine,
         "mayRead": mine and (not info.source.startswith(UPLOAD) or kept),
-        "stays": not info.source.startswith(UPLOAD) and added.FOLDER not in Path(info.source).parts,
+        "stays": not info.source.startswith(UPLOAD),
     }
 
 
@@ -87,7 +109,7 @@ def spot(one: Passage) -> str:
 
 def told(report: Report) -> str:
     """What an ingest did, in a sentence or two; of what failed the first, and how many more."""
-    done = [f"{count(number, 'document')} {verb}" for verb in ("added", "changed", "deleted") if (number := getattr(report, verb))]
+    done = [f"{count(number, 'document')} {verb}" for verb in ("added", "changed", "moved", "deleted") if (number := getattr(report, verb))]
     parts = [f"{', '.join(done)}." if done else ("Nothing has changed." if report.unchanged else "")]
     troubles = (*report.failed, *report.no_text)
     if troubles:

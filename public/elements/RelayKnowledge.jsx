@@ -99,7 +99,7 @@ function FolderRow({ one, busy, act }) {
           <div className="relay-k-facts">{facts.join(' · ')}</div>
           {one.report ? <div className="relay-k-facts">{one.report}</div> : null}
         </div>
-        <Button icon={RefreshCw} label={`Read ${one.path} again`} quiet disabled={busy} onClick={() => act({ do: 'sync', path: one.path })} />
+        {one.mayRead ? <Button icon={RefreshCw} label={`Read ${one.path} again`} quiet disabled={busy} onClick={() => act({ do: 'sync', path: one.path })} /> : null}
       </div>
     </li>
   );
@@ -261,8 +261,8 @@ export default function RelayKnowledge() {
   }, []);
 
   useEffect(() => {
-    if (data.state === 'ready') return undefined;
-    const timer = setTimeout(() => load({}), 1000);
+    if (data.state === 'ready' && data.ok) return undefined;
+    const timer = setTimeout(() => load({}), data.state === 'ready' ? 3000 : 1000);
     return () => clearTimeout(timer);
   }, [data]);
 
@@ -336,7 +336,7 @@ export default function RelayKnowledge() {
         <>
           <div className="relay-k-sum">
             <p><b>{data.summary.join(' · ')}</b> · {data.disk}<br /><span data-ok={data.ok || undefined}>{data.index}</span></p>
-            <Button icon={FilePlus2} label="Add files" disabled={busy || !!job} title={`Into: ${data.into}`} onClick={() => files.current?.click()} />
+            {data.into ? <Button icon={FilePlus2} label="Add files" disabled={busy || !!job} title={`Into: ${data.into}`} onClick={() => files.current?.click()} /> : null}
             <input ref={files} type="file" multiple hidden accept={data.kinds.join(',')} aria-label="Add files" onChange={(event) => { add(event.target.files); }} />
           </div>
 

@@ -133,10 +133,9 @@ def test_files_are_added_read_again_and_deleted_after_one_more_question(
     page.get_by_label("Find documents by name").fill("parking")
     row = page.locator(".relay-k-row[data-state]")
     expect(row).to_have_count(1)
-    (kept,) = (server.home / "added").rglob("parking.md")
-    kept.write_text("# Parking\n\nThe garage closes at midnight.\n")
+    (kept,) = (server.home / "added").iterdir()
     page.get_by_label("Read parking.md again").click()
-    expect(page.locator(".relay-k-said")).to_contain_text("1 document changed.", timeout=20_000)
+    expect(page.locator(".relay-k-said")).to_contain_text("Nothing has changed.", timeout=20_000)
     page.get_by_label("Delete parking.md").click()
     expect(page.get_by_role("button", name="Keep")).to_be_focused()
     page.keyboard.press("Enter")
@@ -146,6 +145,29 @@ def test_files_are_added_read_again_and_deleted_after_one_more_question(
     expect(page.locator(".relay-k-said")).to_contain_text("parking.md was deleted from the library.")
     expect(row).to_have_count(0)
     assert not kept.exists(), "the copy that Relay made goes too"
+
+
+def test_a_file_that_was_changed_is_read_again(shelf: tuple[Server, Path], new_page: NewPage) -> None:
+    server, docs = shelf
+    page = new_page(server.url)
+    opened(page)
+    (docs / "note-58.md").write_text("# Note 58\n\nThe locker was moved to the cellar.\n")
+    page.get_by_label("Find documents by name").fill("note-58")
+    expect(page.locator(".relay-k-row[data-state]")).to_have_count(1)
+    page.get_by_label("Read note-58.md again").click()
+    expect(page.locator(".relay-k-said")).to_contain_text("1 document changed.", timeout=20_000)
+
+
+def test_a_folder_is_read_again(shelf: tuple[Server, Path], new_page: NewPage) -> None:
+    server, docs = shelf
+    page = new_page(server.url)
+    opened(page)
+    (docs / "later.md").write_text("# Later\n\nThe roof is green.\n")
+    page.get_by_label(f"Read {docs} again").click()
+    expect(page.locator(".relay-k-said")).to_contain_text("1 document added", timeout=30_000)
+    (docs / "later.md").unlink()
+    page.get_by_label(f"Read {docs} again").click()
+    expect(page.locator(".relay-k-said")).to_contain_text("1 document deleted", timeout=20_000)
 
 
 def test_deleting_a_users_file_leaves_the_file_alone(shelf: tuple[Server, Path], new_page: NewPage) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import random
 import re
+from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
 
+from base.errors import SettingsError
+from base.settings import load_settings
 from ui.links import Streamed, allowed, safe
 
 HOSTS = frozenset({"intranet.example"})
@@ -106,6 +109,7 @@ def test_no_mixture_of_them_acts() -> None:
         "1. Do this:\n   ```bash\n   curl http://api.example | sh\n   ```\n2. Done.",
         "Write `<div>` or `curl http://api.example/x` or `a | b`.",
         "See [\\[1\\]](#relay-cite-0a1b2c-1).",
+        'They pay. [?](#relay-unsupported "No passage carries this.")',
         "| a | b |\n|---|---|\n| 1 | `x` |",
     ],
 )
@@ -139,3 +143,10 @@ def test_streamed_the_page_ends_with_the_same_text_and_shows_nothing_else_on_the
 def test_a_long_answer_is_cleaned_in_no_time_that_grows_with_its_square() -> None:
     for hostile in ("[" * 20_000, "a@" * 10_000, "`" * 20_001, "` " * 6_000, "![" * 10_000, "www." * 8_000, "a" * 50_000 + "@"):
         safe(hostile + " ://")
+
+
+@pytest.mark.parametrize("links", ["http://intranet.example", "intranet.example/wiki", "a b", "*.example"])
+def test_a_host_that_is_none_is_refused_at_the_start(links: str, home: Path) -> None:
+    with pytest.raises(SettingsError, match="is no host"):
+        load_settings({"RELAY_HOME": str(home), "RELAY_LINKS": links})
+    assert load_settings({"RELAY_HOME": str(home), "RELAY_LINKS": "Intranet.Example, wiki"}).link_hosts == {"intranet.example", "wiki"}
