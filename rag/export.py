@@ -1,7 +1,7 @@
 """Writes models as ONNX int8 into a folder. Runs as `python -m rag.export FOLDER [KIND SOURCE SETTING MODELS]`, a child of rag.prepare.
 
-The only file of the room that imports torch; it knows nothing of who will use the folder. Without a kind it makes the shipped
-all-MiniLM-L6-v2. What it makes is run as it will be served and compared with the original before it counts.
+With rag.graph and rag.export_any the only file of the room that imports torch; it knows nothing of who will use the folder.
+Without a kind it makes the shipped all-MiniLM-L6-v2. What it makes is run as it will be served and compared with the original before it counts.
 """
 
 from __future__ import annotations
@@ -15,20 +15,11 @@ from typing import Any
 from base.errors import PrepareError
 from base.files import sha256
 from rag.child import Tell, serve
+from rag.graph import CHECKS, LOWEST, SAMPLES, export, quantise
 
 WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 """SHA-256 of the official model.safetensors."""
-SAMPLES = ("A short one.", "A rather longer second sample, so that the first is padded and the mask has work to do.")
-CHECKS = (
-    "How many days of leave does a new employee get?",
-    "Report a suspected security incident within one hour, even when you are not sure that it is one.",
-    "def add(a, b): return a + b",
-)
-LOWEST = 0.98
-"""Cosine to the torch model under which the int8 graph is not put in place (measured on 28 texts: .991 to .995)."""
 REMEDY = "Reinstall Relay with its constraints file and start again."
-LARGEST = 450_000_000
-"""Parameters: four bytes each until they are compressed, and an ONNX file ends at 2 GB."""
 
 
 def main(tell: Tell) -> dict[str, Any]:
@@ -93,33 +84,6 @@ def _load(source: Path) -> tuple[Any, Any]:
 
     # eval() on the wrapper itself: the exporter restores the wrapper's mode afterwards and would turn dropout on.
     return Sentence().eval(), AutoTokenizer.from_pretrained(str(source))
-
-
-def export(model: Any, batch: dict[str, Any], outputs: tuple[str, ...], target: Path) -> None:
-    """Trace `model` on a padded batch of at least two texts. All inputs and "hidden" are (batch, tokens)."""
-    import torch
-
-    both = {0: "batch", 1: "tokens"}
-    axes = {name: both if name in batch or name == "hidden" else {0: "batch"} for name in (*batch, *outputs)}
-    # The TorchScript exporter: 3 s against 8 s, and the newer one's graph repeats a name when it is quantised (torch 2.13).
-    torch.onnx.export(
-        model,
-        tuple(batch.values()),
-        str(target),
-        input_names=list(batch),
-        output_names=list(outputs),
-        dynamic_axes=axes,
-        opset_version=17,
-        dynamo=False,
-    )
-
-
-def quantise(plain: Path, target: Path) -> None:
-    """Write the graph with int8 weights."""
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    # reduce_range: 7-bit weights cannot overflow on processors without VNNI, and cost .001 of cosine on those with it.
-    quantize_dynamic(str(plain), str(target), per_channel=True, weight_type=QuantType.QInt8, reduce_range=True)
 
 
 def _check(model: Any, tokenizer: Any, graph: Path) -> None:

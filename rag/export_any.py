@@ -19,7 +19,7 @@ from base.errors import PrepareError
 from base.files import write_atomic
 from rag import embed, rerank, scale
 from rag.child import Tell
-from rag.export import CHECKS, LARGEST, LOWEST, SAMPLES, export, quantise
+from rag.graph import CHECKS, LARGEST, LOWEST, SAMPLES, export, quantise
 from rag.prepare import label
 
 PARTS = frozenset({"Transformer", "Pooling", "Dense", "LayerNorm", "Dropout", "Normalize"})
