@@ -1,7 +1,8 @@
 """Writes models as ONNX int8 into a folder. Runs as `python -m rag.export FOLDER [KIND SOURCE SETTING MODELS]`, a child of rag.prepare.
 
 With rag.graph and rag.export_any the only file of the room that imports torch; it knows nothing of who will use the folder.
-Without a kind it makes the shipped all-MiniLM-L6-v2. What it makes is run as it will be served and compared with the original before it counts.
+Without a kind it makes the shipped all-MiniLM-L6-v2. What it makes is run as it will be served and compared with the original
+before it counts.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ sentence averaged into dense .904; recall of answer spans on another set: .927, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
@@ -23,6 +24,8 @@ SENTENCES = 60
 """Candidates whose sentences are compared with the query."""
 NEAR = 0.22
 """Cosine, of the passage or its best sentence, under which a passage does not come along; a negative floor takes all."""
+BLANK = re.compile(r"\n\s*\n")
+FORGED = re.compile(r"^(?=[ \t]*(?:\[\d+\]|Question\b|Draft\b|Copy the one sentence))", re.M | re.I)
 NEAREST = 3
 """Passages shown when nothing is above the floor."""
 
@@ -203,4 +206,6 @@ def numbered(passages: Sequence[Passage]) -> str:
 
 
 def _entry(number: int, passage: Passage) -> str:
-    return f"[{number}] ({passage.place})\n{passage.text}"
+    """No document may look like another passage, or like the question: its lines that would are set apart."""
+    text = FORGED.sub("· ", BLANK.sub("\n", passage.text))
+    return f"[{number}] ({' '.join(passage.place.split())})\n{text}"
