@@ -104,12 +104,12 @@ async def shelf(corpus: Mapping[str, Mapping[str, str]], settings: Settings, pro
         raise SetupError(failed[0])
     embedder = await asyncio.to_thread(embed.serving, settings.models, settings.embedder)
     with tempfile.TemporaryDirectory(prefix="relay-eval-") as work:
-        home = Path(work)
-        sources = await asyncio.to_thread(write, corpus, home / "documents")
+        home, documents = Path(work, "home"), Path(work, "documents")
+        sources = await asyncio.to_thread(write, corpus, documents)
         library = await Library.open(replace(settings, home=home, models_dir=str(settings.models), demo=False), embedder)
         try:
             began = time.perf_counter()
-            report = await library.ingest([home / "documents"], SCOPE, progress)
+            report = await library.ingest([documents], SCOPE, progress)
             seconds = time.perf_counter() - began
             ids = {info.id: sources[info.source] for info in await library.documents(SCOPE)}
             yield Shelf(library, ids, report, seconds)

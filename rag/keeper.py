@@ -115,8 +115,7 @@ class Keeper:
 
     def loaded(self) -> Rows:
         """The rows once all are in memory, or will never be. Raises KnowledgeError when they cannot be read."""
-        rows = self.rows
-        while not rows.whole.wait(0.1):
+        while not (rows := self.rows).whole.wait(0.1):
             if self.trouble:
                 raise self.trouble
         return rows
@@ -128,6 +127,8 @@ class Keeper:
         ids = sorted(self._truth.ids())
         for at in range(0, len(ids), LOADED):
             part, held, vectors = self._truth.vectors(ids[at : at + LOADED])
+            if not part:
+                continue
             allowed = np.isin(held, list(scopes))
             found = np.concatenate([found, np.array(part, dtype=np.int64)[allowed]])
             cosines = np.concatenate([cosines, nearest.products(vectors[allowed], vector)])

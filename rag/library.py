@@ -219,15 +219,16 @@ class Library:
         stored, _ = await asyncio.to_thread(self._manifest.passages, where, values, tuple(scopes), "d.name, p.ordinal")
         return tuple(map(_bare, stored))
 
-    async def likeness(self, texts: Sequence[str], ids: Sequence[str]) -> list[list[tuple[float, int]]]:
+    async def likeness(self, texts: Sequence[str], ids: Sequence[str], scopes: Sequence[str]) -> list[list[tuple[float, int]]]:
         """For each text and each passage: the cosine of the passage's closest sentence, and which it is; (0, -1) for none."""
-        return await asyncio.to_thread(self._likeness, texts, ids)
+        return await asyncio.to_thread(self._likeness, texts, ids, scopes)
 
-    def _likeness(self, texts: Sequence[str], ids: Sequence[str]) -> list[list[tuple[float, int]]]:
+    def _likeness(self, texts: Sequence[str], ids: Sequence[str], scopes: Sequence[str]) -> list[list[tuple[float, int]]]:
         if not texts:
             return []
-        parts = self._manifest.sentences([_number(id) for id in ids])
-        with self._swap.searching() as embedder:
+        with self._searching() as embedder:
+            allowed = [one.id for one in self._manifest.by_ids([_number(id) for id in ids], scopes)[0]]
+            parts = self._manifest.sentences(allowed)
             vectors = [embedder.query(text) for text in texts]
             return [[retrieve.closest(vector, parts.get(_number(id)), embedder.scaled) for id in ids] for vector in vectors]
 
@@ -263,7 +264,7 @@ class Library:
             ranked = self._reranking.reordered(query, ranked)
         passages = retrieve.above(ranked, sure, floor, limit, by_words)
         ms = (time.perf_counter() - started) * 1000
-        return Found(passages, round(sure, 4), round(ms, 2), len(ranked), () if passages else retrieve.nearest(ranked))
+        return Found(passages, round(sure, 4), round(ms, 2), len(ranked), () if passages else retrieve.nearest(ranked), by_words)
 
     def ranked(self, query: str, scopes: tuple[str, ...], limit: int = retrieve.CANDIDATES) -> list[Passage]:
         """All candidates, best first, before the gate. Blocks; `search` is for askers, this for measuring."""

@@ -39,6 +39,8 @@ class Rows:
 
     def add(self, ids: Sequence[int], scopes: Sequence[str], vectors: Vectors) -> None:
         """Put rows in; an id that is there is replaced."""
+        if not len(ids):
+            return
         with self._turn:
             new = [id for id in dict.fromkeys(ids) if id not in self._places]
             if self.full or len(self._places) + len(new) > self._most:

@@ -79,6 +79,8 @@ class Found:
     ms: float
     considered: int
     nearest: tuple[Passage, ...] = ()
+    by_words: bool = False
+    """Nobody embedded the query: figures of meaning are 0."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -88,7 +90,7 @@ class Found:
     def from_json(cls, data: Mapping[str, Any]) -> Found:
         """The opposite of `to_json`."""
         passages, nearest = (tuple(map(Passage.from_json, data[key])) for key in ("passages", "nearest"))
-        return cls(passages, data["best"], data["ms"], data["considered"], nearest)
+        return cls(passages, data["best"], data["ms"], data["considered"], nearest, bool(data.get("by_words")))
 
 
 class Searchable(Protocol):

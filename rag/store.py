@@ -261,6 +261,11 @@ class Store:
         rows.whole.set()
         return rows
 
+    def distrust(self) -> None:
+        """What Chroma holds is about to be no longer so: a kill from now on leaves it to be made anew."""
+        with plain(self.folder):
+            seal.unseal(self.folder, seal.CHROMA)
+
     def exchange(self, rows: Rows) -> None:
         """Search in those that `beside` made from now on; Chroma follows. The caller holds `write`; no search may be under way."""
         assert self.keeper, "followed before it is changed"

@@ -178,6 +178,7 @@ class Swap:
         """Passages that were taken in by words alone, and whose embedder is back."""
         if not self._manifest.meta(BLANK):
             return
+        self._store.distrust()
         while (some := self._manifest.passages(BLANKS, (), None, "p.id LIMIT 500"))[0]:
             vectors, sentences = vectors_of(some[0], self._wanted)
             self._manifest.set_vectors([one.id for one in some[0]], vectors, sentences)
@@ -259,6 +260,7 @@ class Swap:
                 if self._anew.without(0, 1) or not self._store.settle(0):
                     return False
                 made = self._store.beside(self._vectors())
+                self._store.distrust()
                 with ExitStack() as alone:
                     with self._anew.taken(self._wanted.name):
                         alone.enter_context(self._turnstile.alone())

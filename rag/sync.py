@@ -19,7 +19,7 @@ from rag.plain import plain
 from rag.report import Report, total
 from rag.scopes import DEMO
 from rag.store import Store
-from rag.walk import inside, under
+from rag.walk import UPLOAD, inside, under
 from rag.watch import Key, Watcher
 
 FRESH_S = 60.0
@@ -58,7 +58,8 @@ class Sync:
         folders = await asyncio.to_thread(self._folders_of, order)
         keys = [key for key in folders if key]
         await asyncio.to_thread(self._remember, keys, watched)
-        async with self._turn(keys, progress):
+        # Two uploads of one name must not find it free at the same time.
+        async with self._turn(keys or [(order.scope, UPLOAD)], progress):
             reports = await self._intake().run(order, progress)
         for key, report in zip(folders, reports, strict=False):
             if key:
@@ -170,6 +171,8 @@ class Sync:
         memory.waiting = False
         order = Order([Path(key[1])], key[0], memory=memory)
         async with self._turn([key]):
+            if await asyncio.to_thread(self._manifest.folders.find, *key) is None:
+                return False  # forgotten while the watcher waited
             (report,) = await self._intake().run(order, silent)
         await asyncio.to_thread(self._tell_news, key, report)
         return memory.waiting

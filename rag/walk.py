@@ -61,6 +61,10 @@ def plan(path: Path, known: Mapping[str, DocumentInfo], stamps: Mapping[str, Sta
     `known` by source, `stamps` by document. `home`: the data home, which is passed over: what is in it comes of ingesting.
     """
     full = path.expanduser().resolve()
+    if home and (full == home or home in full.parents):
+        return Plan(
+            failed=((_name(path), f"{_name(path)} is Relay's own data, which holds keys and passwords. Name another."),), reached=False
+        )
     try:
         status = full.stat()
     except OSError as error:

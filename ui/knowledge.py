@@ -15,6 +15,7 @@ from typing import Any
 
 from chainlit.logger import logger
 
+from agents.access import SHARED
 from agents.assistant import Assistant
 from agents.grounding import SEARCHED
 from base.errors import KnowledgeError, RelayError
@@ -125,7 +126,8 @@ async def _list(call: Call) -> dict[str, Any]:
     return {
         "state": "ready",
         "summary": [count(sum(one.documents for one in held), "document"), count(sum(one.passages for one in held), "passage")],
-        "disk": f"{shelf.size(whole.disk)} on disk",
+        # The library's size is everybody's: it is told to whoever has it alone.
+        "disk": f"{shelf.size(whole.disk)} on disk" if SHARED in call.own else "",
         "index": whole.notes or shelf.index(whole.state),
         "ok": whole.state == "ready" and not whole.notes,
         "collections": [shelf.collection(one) for one in held],
@@ -161,7 +163,7 @@ async def _search(call: Call) -> dict[str, Any]:
     if not query:
         raise RelayError("There is nothing to search for.", "Write a question or some words.")
     found = await call.library.search(query, call.seen, -1.0, SEARCHED)
-    near = [one for one in found.passages if max(one.dense, one.sentence) >= NEAR]
+    near = [one for one in found.passages if found.by_words or max(one.dense, one.sentence) >= NEAR]
     kept, _ = pack(near, call.assistant.settings.passage_tokens, estimate) if found.best >= floor else ((), 0)
     used = {one.id for one in kept}
     shown = [one for at, one in enumerate(found.passages) if at < HITS or one.id in used]

@@ -14,6 +14,7 @@ from rag.report import Report
 from rag.retrieve import NEAR, Passage
 from rag.support import best_sentence
 from rag.walk import UPLOAD
+from rag.words import content
 from ui.steps import count, place
 
 
@@ -98,8 +99,14 @@ def hit(one: Passage, query: str, used: bool, sure: bool) -> dict[str, Any]:
         "quote": best_sentence(query, one.text)[:300],
         "used": used,
         "why": "" if used or not sure else ("too far from the question" if far else "no room beside the others"),
-        "scores": {"score": one.score, "meaning": one.dense, "sentence": one.sentence, "words": one.keyword},
+        "scores": {"score": one.score, "meaning": one.dense, "sentence": one.sentence, "words": _shared(query, one)},
     }
+
+
+def _shared(query: str, one: Passage) -> str:
+    """'3 of 5'. Not BM25: that weighs a word by all documents that hold it, other people's among them."""
+    asked = content(query)
+    return f"{len(asked & content(f'{one.place} {one.text}'))} of {len(asked)}"
 
 
 def spot(one: Passage) -> str:

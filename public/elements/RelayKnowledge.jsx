@@ -117,7 +117,7 @@ function Meter({ found }) {
 
 function Hit({ one, open }) {
   const { score, meaning, sentence, words } = one.scores;
-  const figures = [['Score', score.toFixed(2)], ['meaning', meaning.toFixed(2)], ['best sentence', sentence.toFixed(2)], ['words', words.toFixed(1)]];
+  const figures = [['Score', score.toFixed(2)], ['meaning', meaning.toFixed(2)], ['best sentence', sentence.toFixed(2)], ['words', words]];
   return (
     <li className="relay-k-hit" data-used={one.used || undefined}>
       <button type="button" data-relay-hit={one.id} onClick={() => open(one.id)}>
@@ -325,8 +325,8 @@ export default function RelayKnowledge() {
               <summary>How to read the figures</summary>
               <p>
                 Score: meaning and words together, compared within this search; the best is 1. Meaning and best sentence: how close the
-                passage, and its closest sentence, are to the question (1 is the same). Words: how many of its words stand there, the rare ones
-                counting more. Confidence: how sure Relay is that the documents tell something at all.
+                passage, and its closest sentence, are to the question (1 is the same). Words: how many of the question's words stand there.
+                Confidence: how sure Relay is that the documents tell something at all.
               </p>
             </details>
           ) : null}
