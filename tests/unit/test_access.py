@@ -87,16 +87,18 @@ def built(cached: Path, embedder: Embedder) -> Path:
 
 
 async def build(home: Path, embedder: Embedder) -> None:
-    shutil.rmtree(home, ignore_errors=True)
+    sources = home.with_name("crowd-sources")
+    for old in (home, sources):
+        shutil.rmtree(old, ignore_errors=True)
     library = await Library.open(Settings(home=home), embedder)
     for scope, count in scopes_with_counts().items():
-        folder = home / "sources" / scope.replace(":", "-")
+        folder = sources / scope.replace(":", "-")
         folder.mkdir(parents=True)
         for number in range(count):
             (folder / f"{number}.txt").write_text(text(scope, number))
         assert (await library.ingest([folder], scope)).added == count
     await library.close()
-    shutil.rmtree(home / "sources")
+    shutil.rmtree(sources)
 
 
 def write(home: Path, who: Iterable[str] = USERS, groups: dict[str, frozenset[str]] = GROUPS) -> None:
