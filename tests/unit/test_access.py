@@ -219,7 +219,7 @@ async def test_a_turn_that_asks_for_everybodys_collections_gets_its_own_users(cr
             assert check(user, grounded.passages)
             answered = events[-1]
             assert isinstance(answered, Answered)
-            for citation in answered.citations:
+            for citation in (*answered.citations, *answered.nearest):
                 cited += 1
                 assert check(user, [await library.passage(str(citation.passage_id), access.scopes(user))])
             assert not {one for one in re.findall(r"secret[a-z]{6}", repr(answered)) if OWNER[one] not in rights(user)}
