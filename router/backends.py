@@ -9,11 +9,17 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import httpx2
 import openai
+
+with suppress(ImportError):
+    # The SDK looks for httpx among the loaded modules at every request, and fails when it finds half of it: the library's
+    # keeper imports chromadb, and httpx with it, in a thread. So it is loaded before either begins.
+    import httpx  # noqa: F401
 
 from base.errors import BackendError, CutShort, Refused, TimedOut, Unfit, Unreachable
 from router.catalog import Catalog, Entry, Place
