@@ -6,6 +6,7 @@ Started by `relay up`, or by `chainlit run app.py` (with `-w` while the page is 
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import chainlit as cl
 from chainlit.config import config
@@ -13,7 +14,7 @@ from chainlit.server import sio
 
 from agents.access import require
 from base.errors import RelayError
-from ui import login, page, pickers, safety, uploads
+from ui import asks, login, outgoing, page, pickers, safety, uploads
 from ui.runtime import quiet, runtime
 
 quiet()
@@ -23,7 +24,8 @@ try:
     login.prepare(settings)
 except RelayError as error:
     sys.exit(f"relay: {error}")
-safety.secure(settings.host, config.run.host, *settings.names.split(","))
+safety.secure(settings.host, config.run.host, *settings.names.split(","), links=settings.link_hosts)
+outgoing.guard(settings.link_hosts)
 uploads.accept(settings.max_upload_mb)
 uploads.keep_in(settings.home / "uploads")
 # 'system' is a theme of the page; Chainlit's file knows only light and dark.
@@ -59,7 +61,7 @@ async def chat_start() -> None:
 @cl.on_message
 async def message(message: cl.Message) -> None:
     """A message was sent or edited."""
-    await page.take(message)
+    await (asks.command(message) if pickers.is_knowledge(message) else page.take(message))
 
 
 @cl.on_chat_end
@@ -77,4 +79,22 @@ async def keep(action: cl.Action) -> None:
 @cl.action_callback("relay_cite")
 async def cite(action: cl.Action) -> None:
     """A citation was pressed."""
-    await page.cite(action)
+    await asks.cite(action)
+
+
+@cl.action_callback("relay_picture")
+async def picture(action: cl.Action) -> dict[str, Any]:
+    """A cited PDF's page is wanted."""
+    return await asks.picture(action)
+
+
+@cl.action_callback("relay_knowledge")
+async def knowledge(action: cl.Action) -> dict[str, Any]:
+    """The knowledge page asks."""
+    return await asks.about_knowledge(action)
+
+
+@cl.on_window_message
+async def window_message(data: Any) -> None:
+    """The page speaks without an element: the button in its head. Anything else that is posted to a window comes here too."""
+    await asks.pressed(data)

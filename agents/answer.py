@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -38,7 +38,7 @@ from base.errors import BackendError, RelayError
 from base.settings import Settings
 from rag.cite import CitationFilter, citations
 from rag.retrieve import Passage, numbered
-from rag.support import declines, quoted
+from rag.support import Grounding, claims, copied, declines, quoted
 from router.catalog import Catalog, Entry
 from router.choose import Route
 
@@ -94,7 +94,9 @@ class Tally:
         if self.large and done.role != "check":
             # One question to the large model: what the answering step read and wrote, at its price.
             self.always_large = self.large.price.of(done.tokens_in, done.tokens_out)
-        first = [ms for ms in (t.ttft_ms, None if done.ttft_ms is None else round(done.start_ms + done.ttft_ms, 2)) if ms is not None]
+        # Nobody sees a token of the check.
+        own = None if done.ttft_ms is None or done.role == "check" else round(done.start_ms + done.ttft_ms, 2)
+        first = [ms for ms in (t.ttft_ms, own) if ms is not None]
         self.totals = replace(
             t,
             steps=t.steps + 1,
@@ -242,7 +244,7 @@ class Conductor:
         grounding = await self._grounder.judge(text, grounded)
         cited = citations(text, grounded.passages, grounding)
         if work.turn.knowledge == "docs":
-            work.refused = "model" if declines(text) else "support" if grounding.claims and not grounding.supported else ""
+            work.refused = _uncarried(text, grounding, grounded.passages)
             if work.refused:
                 return replace(await self._refusal(work), model=outcome.reply.model, grounding=grounding)
         return Answered(text, cited, work.tally.close(), outcome.reply.model, route.notice, grounding)
@@ -253,6 +255,13 @@ class Conductor:
         if work.refused == "support":
             text = "\n\n".join([text, *(f"> {ITEM.sub('', ' '.join(one.quote.split()))} [{one.n}]" for one in near)])
         return Answered(text, (), work.tally.close(), notice=notice, refused=work.refused, nearest=near)
+
+
+def _uncarried(text: str, grounding: Grounding, passages: Sequence[Passage]) -> Refusal:
+    """Why what was written is no answer from documents alone; '' when they carry some of it."""
+    if grounding.supported or (text.strip() and not claims(text) and copied(text, passages)):
+        return ""
+    return "model" if declines(text) else "support"
 
 
 @dataclass(slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +89,11 @@ class Assistant:
         """Files into a collection; pairs of a path on disk and the name to show."""
         return await self.library.ingest([path for path, _ in files], scope, progress, [name for _, name in files])
 
+    @property
+    def library_state(self) -> str:
+        """What the user should know of the library, in sentences; '' when all is well, or another process owns it."""
+        return self.library.notes if isinstance(self.library, Library) else ""
+
     async def forget(self, scope: str) -> None:
         """Drop a collection, such as a chat's uploads."""
         await self.library.remove_scope(scope)
@@ -116,21 +120,19 @@ def open_router(settings: Settings) -> Router:
 
 
 def _embedder(settings: Settings) -> Callable[[], Embedder]:
-    """The one embedder of this process, loaded when first needed: the library and the router share it."""
-    lock = threading.Lock()
-    loaded: list[Embedder] = []
+    """The router's embedder, which its head was fitted with; the library has the same one unless the user has set another."""
+    kept: list[Embedder] = []
 
     def get() -> Embedder:
-        with lock:
-            if not loaded:
-                loaded.append(Embedder.load(settings.models / EMBEDDER))
-            return loaded[0]
+        if not kept:
+            kept.append(rag.embed.shared(settings.models / EMBEDDER))
+        return kept[0]
 
     return get
 
 
-def _router(settings: Settings, embedder: Callable[[], Embedder] | None = None) -> tuple[Router, Local]:
-    get = embedder or _embedder(settings)
+def _router(settings: Settings) -> tuple[Router, Local]:
+    get = _embedder(settings)
 
     def ready() -> Embedder | None:
         """Not there yet, or damaged: the rules decide alone, and whoever opens the library says what to do."""
@@ -149,9 +151,9 @@ def open_local(settings: Settings) -> tuple[CatalogFile, Local]:
     return CatalogFile(settings.home, settings.catalog), Local(settings.home, settings.models)
 
 
-async def open_knowledge(settings: Settings, embedder: Callable[[], Embedder] | None = None) -> Library | RemoteLibrary:
+async def open_knowledge(settings: Settings) -> Library | RemoteLibrary:
     """The library with its demo handbook, or the chat that owns it."""
-    library = await rag.owner.open_library(settings, embedder or _embedder(settings))
+    library = await rag.owner.open_library(settings, lambda: rag.embed.serving(settings.models, settings.embedder))
     if isinstance(library, Library):
         await _keep_demo(library, settings.demo)
     return library
@@ -170,9 +172,8 @@ async def _keep_demo(library: Library, wanted: bool) -> None:
 
 async def open_assistant(settings: Settings, owner: bool = False, announce_url: str = "", access: Access | None = None) -> Assistant:
     """Open everything. An `owner` must own the library, and serves it at `announce_url` for the user's other processes."""
-    embedder = _embedder(settings)
-    router, local = _router(settings, embedder)
-    library = await open_knowledge(settings, embedder)
+    router, local = _router(settings)
+    library = await open_knowledge(settings)
     if isinstance(library, Library):
         if owner:
             await library.remove_scopes("chat:")  # uploads of a process that was killed: no chat outlives its process

@@ -100,6 +100,10 @@ class Grounded:
     """What was searched for: the message, or a follow-up made whole from the conversation."""
     nearest: tuple[Passage, ...] = ()
     """What came closest, for when nothing answers."""
+    by_words: bool = False
+    """The search had no embedder, so its figures of meaning are 0."""
+    scopes: tuple[str, ...] = ()
+    """The collections that were searched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +200,7 @@ class Promoted:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Sums over the turn's StepDone events; `ms` is the turn's wall time, `ttft_ms` its first token of any kind."""
+    """Sums over the turn's StepDone events; `ms` is the turn's wall time, `ttft_ms` the first token that anybody saw."""
 
     steps: int = 0
     tokens_in: int = 0

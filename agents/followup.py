@@ -11,35 +11,41 @@ from collections.abc import Sequence
 
 from rag.words import content
 
-OPENINGS = (
-    "and|but|or|also|then|so|what about|how about|what if|and what|and how|and if|same for|why|why not|when|where|who|whom|to whom"
-    "|how much|how many|how long|how often|which one|which ones|really|are you sure|tell me more|more|go on|for example"
-    "|et|mais|ou|aussi|alors|et si|pourquoi|quand|comment|qui|combien|lequel|laquelle|par exemple"
-    "|dan|tapi|tetapi|atau|juga|lalu|kalau|bagaimana dengan|bagaimana kalau|mengapa|kenapa|kapan|berapa lama|siapa|misalnya"
+WHO = (
+    "why|why not|when|where|who|whom|to whom|how|how much|how many|how long|how often|which|what|is|are|was|can|do|does|did|may|should|will"
 )
-LEANS = re.compile(rf"^\W*(?:{OPENINGS})\b", re.I)
-"""How a message begins that goes on from another."""
-JOINS = re.compile(r"^\W*(?:and|but|or|also|what about|how about|et|mais|ou|dan|tapi|tetapi|atau|bagaimana dengan|kalau)\b", re.I)
-"""Of those, the ones that only put something new in the place of something old: they are follow-ups however they go on."""
+JOINS = re.compile(
+    r"^\W*(?:(?:and|but|or|also|then|so|what about|how about|same for|et|mais|ou|aussi"
+    r"|dan|tapi|tetapi|atau|juga|lalu|bagaimana dengan|kalau)\b"
+    rf"(?! (?:{WHO})\b)|(?:what if|and if|et si|bagaimana kalau)\b)",
+    re.I,
+)
+"""How a message begins that only puts something new in the place of something old."""
 POINTS = re.compile(
-    r"\b(?:it|its|they|them|their|theirs|he|him|his|she|her|hers|that|this|these|those|there|one|ones|the same|such"
-    r"|il|elle|ils|elles|lui|leur|leurs|cela|ça|celui|celle|ceux|celles|en|y"
+    r"\b(?:it|its|they|them|their|theirs|he|him|his|she|her|hers|the same|such|which one|which ones|that one|this one"
+    r"|(?:that|this|these|those)(?! (?:week|month|year|morning|evening|afternoon|summer|winter|spring|autumn|quarter|time|way"
+    r"|monday|tuesday|wednesday|thursday|friday|saturday|sunday)\b)"
+    r"|il|elle|ils|elles|lui|leur|leurs|cela|ça|celui|celle|ceux|celles"
     r"|itu|ini|tersebut|mereka|dia|ia)\b"
-    r"|-(?:ci|là)\b|\b\w{4,}nya\b",
+    r"|-(?:ci|là)\b|\b\w{4,}nya\b|\bones?\W*$|\bcan one\b",
     re.I,
 )
 """Words that point at something said before."""
-CONJUNCTION = re.compile(r"\b(?:that|this|it|there)\s+(?:is|are|was|were|has|have|will|would|can|the|a|an|my|our|your|I|we|you)\b", re.I)
-"""… unless they only join clauses of the same message ("leave that I do not use", "is there a")."""
+CONJUNCTION = re.compile(
+    r"\b(?:that|this|it)\s+(?:is|are|was|were|has|have|will|would|can|the|a|an|my|our|your|I|we|you)\b"
+    r"|\b(?:is|was|will|does) it (?:be )?(?:possible|necessary|allowed|ok|okay|required|true|mandatory|safe)\b",
+    re.I,
+)
+"""… unless they only join clauses of the same message ("leave that I do not use") or stand for nothing ("is it possible to")."""
 ABOUT_ANSWER = re.compile(
-    r"^\W*(?:(?:thanks?|thank you|ok(?:ay)?|great|good|nice|perfect|cool|yes|no|hello|hi|merci|terima kasih)\b(?:\W+\w+)?\W*$"
+    r"^\W*(?:(?:thanks?|thank you|ok(?:ay)?|great|good|nice|perfect|cool|yes|no|hello|hi|merci|terima kasih)\b(?:\W+\w+){0,4}\W*$"
     r"|(?:translate|rewrite|rephrase|shorten|summari[sz]e|expand|traduis|traduisez|résume|reformule|terjemahkan|ringkas)\b"
-    r"|(?:explain|make|put|say|turn|write) (?:it|that|this)\b)",
+    r"|(?:explain|make|put|say|turn|write) (?:it|that|this)\b)|\b(?:thanks|thank you|merci|terima kasih)\W*$",
     re.I,
 )
 """What is said of the answer before, not asked of the documents."""
 FEW = 2
-"""Content words under which a message with such an opening cannot stand alone."""
+"""Words up to which a message is only the beginning of a question: "To whom?", "How much?"."""
 SHORT = 5
 """Content words above which a message stands alone, whatever it points at."""
 MOST = 300
@@ -49,10 +55,10 @@ MOST = 300
 def leans(text: str) -> bool:
     """Whether a message cannot be understood without those before it."""
     told = len(content(text))
-    if ABOUT_ANSWER.match(text) or told > SHORT or len(text) > MOST or "\n" in text.strip():
+    if ABOUT_ANSWER.search(text) or told > SHORT or len(text) > MOST or "\n" in text.strip():
         return False
     points = POINTS.search(CONJUNCTION.sub(" ", text)) is not None
-    return bool(JOINS.match(text)) or points or told == 0 or (told <= FEW and LEANS.match(text) is not None)
+    return bool(JOINS.match(text)) or points or told == 0 or (len(text.split()) <= FEW and text.strip().endswith("?"))
 
 
 def whole(text: str, earlier: Sequence[str]) -> str:
@@ -69,6 +75,8 @@ def joined(text: str, earlier: Sequence[str]) -> str:
     """`text` after the newest earlier question that stands alone; of what came between, the last counts."""
     chain: list[str] = []
     for question in reversed(earlier):
+        if ABOUT_ANSWER.search(question):
+            continue
         chain.insert(0, question)
         if not leans(question):
             break

@@ -14,6 +14,7 @@ from typing import Protocol
 from agents.access import CHAT, DEMO_SCOPE
 from agents.events import Grounded, Turn
 from agents.followup import whole
+from base.errors import RelayError
 from base.settings import Settings
 from rag import gate
 from rag.cite import Citation, nearest
@@ -53,8 +54,8 @@ class Shelf(Protocol):
     async def opening(self, documents: tuple[str, ...], limit: int, scopes: tuple[str, ...]) -> tuple[Passage, ...]:
         """The first passages of these documents, as far as they are in these scopes."""
 
-    async def likeness(self, texts: Sequence[str], ids: Sequence[str]) -> list[list[tuple[float, int]]]:
-        """For each text and passage: the cosine of the passage's closest sentence, and which it is."""
+    async def likeness(self, texts: Sequence[str], ids: Sequence[str], scopes: Sequence[str]) -> list[list[tuple[float, int]]]:
+        """For each text and passage in these scopes: the cosine of the passage's closest sentence, and which it is."""
 
 
 class Grounder:
@@ -86,8 +87,11 @@ class Grounder:
         kept, left_out = pack(passages, budget, lambda text: math.ceil(estimate(text) * scaled))
         if passages and not kept and budget >= LEAST_PASSAGE:
             kept, left_out = (_cut(passages[0], int(budget / scaled)),), len(passages) - 1
-        near = found.nearest or found.passages[:SHOWN]
-        return Grounded(tuple(kept), left_out, found.best, self._settings.floor, _ms(began), query, near)
+        near = found.nearest or found.passages
+        if turn.attached:
+            near = tuple(p for p in near if p.document_id in turn.attached) or tuple(kept)
+        floor = self._settings.floor
+        return Grounded(tuple(kept), left_out, found.best, floor, _ms(began), query, near[:SHOWN], found.by_words, scopes)
 
     def _scopes(self, turn: Turn) -> tuple[str, ...]:
         """As of now, and not of when the message came: it may have waited. What came with a message is what it is about."""
@@ -100,18 +104,24 @@ class Grounder:
 
         What came with the message is read in any case.
         """
-        return bool(turn.attached) or gate.sufficient(grounded.passages)
+        return bool(turn.attached) or grounded.by_words or gate.sufficient(grounded.passages)
 
     async def judge(self, answer: str, grounded: Grounded) -> Grounding:
         """What carries each claim of an answer."""
         said = [claim.text for claim in claims(answer)]
-        alike = await self._shelf.likeness(said, [passage.id for passage in grounded.passages]) if said else []
-        return judge(answer, grounded.passages, grounded.asked, alike)
+        return judge(answer, grounded.passages, grounded.asked, await self._alike(said, grounded.passages, grounded))
 
     async def closest(self, grounded: Grounded) -> tuple[Citation, ...]:
         """What to show beside a refusal: the nearest passages, each with the sentence that comes closest to the question."""
-        alike = await self._shelf.likeness([grounded.asked], [passage.id for passage in grounded.nearest])
+        alike = await self._alike([grounded.asked], grounded.nearest, grounded)
         return nearest(grounded.nearest, grounded.asked, alike[0] if alike else ())
+
+    async def _alike(self, texts: Sequence[str], passages: Sequence[Passage], grounded: Grounded) -> list[list[tuple[float, int]]]:
+        """See Shelf.likeness. A library that has just closed must not take a finished answer with it: words judge alone then."""
+        try:
+            return await self._shelf.likeness(texts, [passage.id for passage in passages], grounded.scopes) if texts else []
+        except RelayError:
+            return []
 
 
 def _ms(began: float) -> float:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Iterator
 
+from base.errors import RelayError, SettingsError
 from base.progress import Progress, silent
 from base.settings import Settings
-from rag import embed
+from rag import embed, rerank
+from rag import prepare as preparing
+from rag.prepare import Source
 from router import starter
 
 
@@ -28,3 +32,31 @@ async def prepare(settings: Settings, progress: Progress = silent, knowledge: bo
     except asyncio.CancelledError:
         cancel.set()  # the thread cannot be interrupted, so it is asked
         raise
+
+
+def chosen(settings: Settings) -> Iterator[tuple[str, str, str]]:
+    """(embedder or reranker, its state, a sentence) of the models that the user has set. See rag.prepare.state."""
+    for kind, find, setting in (("embedder", embed.chosen, settings.embedder), ("reranker", rerank.chosen, settings.reranker)):
+        try:
+            if one := find(settings.models, setting):
+                yield kind, *preparing.state(settings.models, one, settings.offline)
+        except SettingsError as error:
+            yield kind, "unfit", str(error)
+
+
+async def prepare_chosen(settings: Settings, progress: Progress = silent) -> tuple[str, ...]:
+    """Make the models that the user has set, when `prepare` is done. Returns why, for each that could not be made: a chat goes on."""
+    said = []
+    for find, setting in ((embed.chosen, settings.embedder), (rerank.chosen, settings.reranker)):
+        try:
+            if one := find(settings.models, setting):
+                await asyncio.to_thread(_made, settings, one, progress)
+        except RelayError as error:
+            said.append(str(error))
+    return tuple(said)
+
+
+def _made(settings: Settings, one: Source, progress: Progress) -> None:
+    if preparing.missing(settings.models / one.name, one.note):
+        embed.prepare(settings.models, progress, settings.offline)  # it is measured against the shipped one
+        preparing.prepare(settings.models, one, progress, settings.offline)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -19,6 +20,7 @@ from base.yamls import read_mapping
 
 ROOT = Path(__file__).resolve().parent.parent
 """Where app.py, public/ and .chainlit/ stand."""
+HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +59,16 @@ class Settings:
     check: str = "auto"
     """Whether a model is asked for a quote before it may answer from documents only: auto (any but a starter), always or off."""
     max_upload_mb: int = 25
+    links: str = ""
+    """Hosts to which links in answers may lead, separated by commas; opened by a click only. Images are never loaded."""
     grace_s: float = 5.0
     """How long a generation outlives its lost page."""
     idle_s: float = 300.0
     """How long a model in this process stays in memory unused; the one that answers first stays for good."""
+    embedder: str = ""
+    """A sentence-transformers model that finds passages instead of the shipped one: a folder's whole path, or its name on the hub."""
+    reranker: str = ""
+    """A cross-encoder that reads the first passages found again and orders them: a folder or a name on the hub; none by default."""
     demo: bool = True
     """Keep the shipped demo handbook in the library."""
     trace_text: bool = False
@@ -75,6 +83,11 @@ class Settings:
     """Host names by which browsers reach the page, separated by commas, beside its address."""
     anyone: bool = False
     """Serve other machines too without asking who comes. Off: Relay does not start so."""
+
+    @property
+    def link_hosts(self) -> frozenset[str]:
+        """`links`, one by one."""
+        return frozenset(host.strip().lower() for host in self.links.split(",") if host.strip())
 
     @property
     def models(self) -> Path:
@@ -132,6 +145,8 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
     if settings.check not in ("auto", "always", "off"):
         raise SettingsError(f"'{settings.check}' is no way to check.", "Choose auto, always or off.")
     settings.proxies()
+    if bad := next((host for host in sorted(settings.link_hosts) if not HOST.fullmatch(host)), None):
+        raise SettingsError(f"'{bad[:60]}' in links is no host.", "Write names alone, such as intranet.example.com, separated by commas.")
     return settings
 
 

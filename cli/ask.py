@@ -49,6 +49,7 @@ async def _ask(options: argparse.Namespace, settings: Settings) -> int:
     last: Event | None = None
     assistant = await open_assistant(settings)
     warn(assistant.catalog_error())
+    warn(assistant.library_state)
     try:
         user, scopes = _rights(assistant.access, options.user)
         turn = Turn(text, model=options.model, effort=effort, knowledge=options.knowledge, scopes=scopes, user=user)

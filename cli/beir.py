@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from base.errors import KnowledgeError
+from agents.setup import prepare_chosen
+from base.errors import KnowledgeError, SetupError
 from base.progress import Progress
 from base.settings import Settings
 from rag import embed
@@ -99,14 +100,16 @@ async def shelf(corpus: Mapping[str, Mapping[str, str]], settings: Settings, pro
     """The corpus in a library of its own, which goes away at the end. Documents are read, cut and stored as a user's are."""
     if embed.missing(settings.models):
         await asyncio.to_thread(embed.prepare, settings.models, progress, settings.offline)
-    embedder = await asyncio.to_thread(embed.Embedder.load, settings.models / embed.NAME)
+    if failed := await prepare_chosen(settings, progress):
+        raise SetupError(failed[0])
+    embedder = await asyncio.to_thread(embed.serving, settings.models, settings.embedder)
     with tempfile.TemporaryDirectory(prefix="relay-eval-") as work:
-        home = Path(work)
-        sources = await asyncio.to_thread(write, corpus, home / "documents")
+        home, documents = Path(work, "home"), Path(work, "documents")
+        sources = await asyncio.to_thread(write, corpus, documents)
         library = await Library.open(replace(settings, home=home, models_dir=str(settings.models), demo=False), embedder)
         try:
             began = time.perf_counter()
-            report = await library.ingest([home / "documents"], SCOPE, progress)
+            report = await library.ingest([documents], SCOPE, progress)
             seconds = time.perf_counter() - began
             ids = {info.id: sources[info.source] for info in await library.documents(SCOPE)}
             yield Shelf(library, ids, report, seconds)

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 import psutil
 
 from agents.assistant import open_local, open_router
-from agents.setup import missing
+from agents.setup import chosen, missing
 from base.errors import RelayError, SetupError
 from base.settings import Settings, load_settings
 
@@ -108,6 +108,8 @@ def models(settings: Settings) -> Iterator[Check]:
         "note" if absent else "ok",
         f"missing: {', '.join(absent)}; `relay up` makes them" if absent else "starters and embedder",
     )
+    for kind, state, said in chosen(settings):
+        yield Check(kind.capitalize(), {"ready": "ok", "unfit": "bad"}.get(state, "note"), said)
     try:
         router = open_router(settings)
         catalog = router.current()

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from agents.assistant import open_knowledge
 from agents.events import plain
-from agents.setup import prepare
+from agents.setup import prepare, prepare_chosen
 from base.errors import KnowledgeError
 from base.progress import Progress
 from base.settings import Settings, load_settings
 from cli.bars import bars
+from cli.say import warn
 from rag.library import FolderInfo, Library, Report
 from rag.owner import RemoteLibrary
 from rag.report import total
@@ -56,6 +57,8 @@ def run(options: argparse.Namespace) -> int:
 async def _ingest(options: argparse.Namespace, settings: Settings) -> int:
     with bars() as progress:
         await prepare(settings, progress)
+        for failed in await prepare_chosen(settings, progress):
+            warn(failed)
         library = await open_knowledge(settings)
         try:
             if options.listed:

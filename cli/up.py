@@ -10,7 +10,7 @@ import sys
 
 from agents import access
 from agents.assistant import open_router
-from agents.setup import missing, prepare
+from agents.setup import chosen, missing, prepare, prepare_chosen
 from base.settings import ROOT, Settings, load_settings
 from cli import doctor
 from cli.bars import bars
@@ -37,6 +37,11 @@ def run(options: argparse.Namespace) -> int:
         print("Setting up for the first time; later starts take seconds.", file=sys.stderr)
         with bars() as progress:
             asyncio.run(prepare(settings, progress))
+    if any(state != "ready" for _, state, _ in chosen(settings)):
+        with bars() as progress:
+            failed = asyncio.run(prepare_chosen(settings, progress))
+        for sentence in failed:
+            warn(f"{sentence} Relay starts without it.")
     serve(settings, browser=not options.no_browser and _has_screen(), watch=options.watch)
     return 0
 

@@ -6,6 +6,7 @@ Sizes: span recall within 1,000 tokens of context is best at 100-200 tokens, and
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -51,7 +52,8 @@ class Unit:
 def chunk(document: Document, count: Count) -> tuple[Chunk, ...]:
     """The document's passages in reading order; none for a document without text."""
     units = [unit for block in document.blocks for unit in _units(block, count)]
-    return tuple(_chunk(document, group) for section in _sections(units) for group in _packed(section))
+    breaks = [found.start() for found in re.finditer("\n", document.text)] if document.kind == "code" else []
+    return tuple(_chunk(document, group, breaks) for section in _sections(units) for group in _packed(section))
 
 
 def sentences(text: str) -> Iterator[tuple[int, int]]:
@@ -146,13 +148,12 @@ def _without_outer_headings(units: Sequence[Unit]) -> Sequence[Unit]:
     return units[body[0] : body[-1] + 1] if body else units
 
 
-def _chunk(document: Document, units: Sequence[Unit]) -> Chunk:
+def _chunk(document: Document, units: Sequence[Unit], breaks: Sequence[int]) -> Chunk:
     start, end = units[0].start, units[-1].end
     heading, page = _main_place(units)
     lines = None
     if document.kind == "code":
-        first = document.text.count("\n", 0, start) + 1
-        lines = (first, first + document.text.count("\n", start, end))
+        lines = (bisect_left(breaks, start) + 1, bisect_left(breaks, end) + 1)
     return Chunk(document.text[start:end], heading, page, lines, start, end)
 
 

@@ -1,12 +1,12 @@
-"""Writes all-MiniLM-L6-v2 as ONNX int8 into a folder. Runs as `python -m rag.export FOLDER`, a child of rag.embed.
+"""Writes models as ONNX int8 into a folder. Runs as `python -m rag.export FOLDER [KIND SOURCE SETTING MODELS]`, a child of rag.prepare.
 
-The only file of the room that imports torch; it knows nothing of who will use the folder. Tells its progress as JSON
-lines on standard output; everything the libraries print goes to standard error.
+With rag.graph and rag.export_any the only file of the room that imports torch; it knows nothing of who will use the folder.
+Without a kind it makes the shipped all-MiniLM-L6-v2. What it makes is run as it will be served and compared with the original
+before it counts.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -15,43 +15,43 @@ from typing import Any
 
 from base.errors import PrepareError
 from base.files import sha256
+from rag.child import Tell, serve
+from rag.graph import CHECKS, LOWEST, SAMPLES, export, quantise
 
 WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 """SHA-256 of the official model.safetensors."""
-SAMPLES = ("A short one.", "A rather longer second sample, so that the first is padded and the mask has work to do.")
-CHECKS = (
-    "How many days of leave does a new employee get?",
-    "Report a suspected security incident within one hour, even when you are not sure that it is one.",
-    "def add(a, b): return a + b",
-)
-LOWEST = 0.98
-"""Cosine to the torch model under which the int8 graph is not put in place (measured on 28 texts: .991 to .995)."""
 REMEDY = "Reinstall Relay with its constraints file and start again."
 
 
-def main(folder: Path) -> None:
+def main(tell: Tell) -> dict[str, Any]:
     """Export, quantise, check. Raises PrepareError when a step's result is not what it should be."""
-    os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", TOKENIZERS_PARALLELISM="false")
-    out = sys.stdout
-    sys.stdout = sys.stderr
+    os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
+    folder, kind = Path(sys.argv[1]), sys.argv[2:3]
+    if not kind:
+        return _shipped(folder, tell)
+    from rag import export_any
 
-    def tell(label: str, fraction: float) -> None:
-        print(json.dumps({"label": label, "fraction": fraction}), file=out, flush=True)
+    return export_any.make(kind[0], folder, Path(sys.argv[3]), sys.argv[4], Path(sys.argv[5]), tell)
 
+
+def _shipped(folder: Path, tell: Tell) -> dict[str, Any]:
     tell("Checking the embedding weights", 0.05)
     source = _source()
     tell("Loading the embedding model", 0.1)
     model, tokenizer = _load(source)
     tell("Exporting the embedding model", 0.5)
     plain = folder / "plain.onnx"
-    _export(model, tokenizer, plain)
+    # Ids and mask must differ and be padded for real: with equal tensors the exporter merges the two inputs.
+    batch = tokenizer(list(SAMPLES), padding=True, return_tensors="pt")
+    export(model, {name: batch[name] for name in ("input_ids", "attention_mask")}, ("embedding", "hidden"), plain)
     tell("Compressing the embedding model", 0.7)
-    _quantise(plain, folder / "model.onnx")
+    quantise(plain, folder / "model.onnx")
     plain.unlink()
     shutil.copyfile(source / "tokenizer.json", folder / "tokenizer.json")
     tell("Checking the embedding model", 0.9)
     _check(model, tokenizer, folder / "model.onnx")
     tell("Embedding model ready", 1.0)
+    return {}
 
 
 def _source() -> Path:
@@ -87,33 +87,6 @@ def _load(source: Path) -> tuple[Any, Any]:
     return Sentence().eval(), AutoTokenizer.from_pretrained(str(source))
 
 
-def _export(model: Any, tokenizer: Any, target: Path) -> None:
-    import torch
-
-    # Ids and mask must differ and be padded for real: with equal tensors the exporter merges the two inputs.
-    batch = tokenizer(list(SAMPLES), padding=True, return_tensors="pt")
-    both = {0: "batch", 1: "tokens"}
-    axes = {"input_ids": both, "attention_mask": both, "embedding": {0: "batch"}, "hidden": both}
-    # The TorchScript exporter: 3 s against 8 s, and the newer one's graph repeats a name when it is quantised (torch 2.13).
-    torch.onnx.export(
-        model,
-        (batch["input_ids"], batch["attention_mask"]),
-        str(target),
-        input_names=["input_ids", "attention_mask"],
-        output_names=["embedding", "hidden"],
-        dynamic_axes=axes,
-        opset_version=17,
-        dynamo=False,
-    )
-
-
-def _quantise(plain: Path, target: Path) -> None:
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    # reduce_range: 7-bit weights cannot overflow on processors without VNNI, and cost .001 of cosine on those with it.
-    quantize_dynamic(str(plain), str(target), per_channel=True, weight_type=QuantType.QInt8, reduce_range=True)
-
-
 def _check(model: Any, tokenizer: Any, graph: Path) -> None:
     import onnxruntime
     import torch
@@ -130,8 +103,4 @@ def _check(model: Any, tokenizer: Any, graph: Path) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(Path(sys.argv[1]))
-    except PrepareError as error:
-        print(f"PrepareError: {error.what}", file=sys.stderr)
-        sys.exit(3)
+    serve(main)

@@ -21,6 +21,9 @@ NOTE = Path(__file__).with_name("gate.json")
 FEATURES = ("dense", "sentence", "words")
 LOOKED_AT = 10
 """Passages whose words are compared with the question's."""
+WORDS_ENOUGH, WORDS_WEIGHT = 1.1, 6.0
+"""By words alone: the figure from which a question is answered, and how fast the confidence rises there. On two development
+corpora that refuses 83 and 93 % of the questions off the corpus, and 10 and 15 % of its own."""
 READ = 3
 """Passages in which the second stage looks for its sentence."""
 
@@ -77,10 +80,15 @@ def features(question: str, ranked: Sequence[Hit]) -> tuple[float, ...]:
     return max(hit.dense for hit in ranked), max(hit.sentence for hit in ranked), matched / math.sqrt(max(1, len(wanted)))
 
 
-def confidence(question: str, ranked: Sequence[Hit]) -> float:
-    """0 to 1: how sure it is that these candidates, best first, tell something about the question; 0 for none."""
+def confidence(question: str, ranked: Sequence[Hit], by_words: bool = False) -> float:
+    """0 to 1: how sure it is that these candidates, best first, tell something about the question; 0 for none.
+
+    `by_words`: the candidates have no cosines, and their words have to do alone.
+    """
     if not ranked:
         return 0.0
+    if by_words:
+        return 1 / (1 + math.exp(-WORDS_WEIGHT * (features(question, ranked)[2] - WORDS_ENOUGH)))
     model = fitted()
     z = model.bias + sum(weight * value for weight, value in zip(model.weights, features(question, ranked), strict=True))
     return 1 / (1 + math.exp(-max(-60.0, min(60.0, z))))

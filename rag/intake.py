@@ -29,7 +29,7 @@ from rag.store import Store
 from rag.walk import Candidate, Plan
 from rag.write import Writer, context
 
-PIPELINE = "2"
+PIPELINE = "3"
 """Raise it when reading or chunking changes: documents made by another pipeline are made anew by the next ingest."""
 SCAN = "{name} holds no text that Relay can read: it may be a scan. Run text recognition (OCR) over it and add the result."
 NO_TEXT = "{name} holds no text beside its title or markup. Add a file with text in it."
@@ -47,13 +47,19 @@ class Embeds(Protocol):
     """What the library needs of an embedder."""
 
     name: str
+    label: str
+    """For sentences."""
 
-    def embed(self, texts: Sequence[str], /) -> Vectors:
-        """Unit vectors, float32 (n, d)."""
+    def query(self, text: str, /) -> Vectors:
+        """The unit vector of a question, float32 (d,)."""
+        ...
+
+    def scaled(self, cosines: Vectors, /) -> Vectors:
+        """Its cosines on the scale that the gate was fitted on."""
         ...
 
     def embed_parts(self, texts: Sequence[str], spans: Sequence[Sequence[tuple[int, int]]], /) -> tuple[Vectors, list[Vectors]]:
-        """`embed`, and unit vectors (n, d) of parts of each text, given as spans of characters."""
+        """Unit vectors, float32 (n, d), of passages, and of parts of each, given as spans of characters."""
         ...
 
     def count(self, text: str, /) -> int:

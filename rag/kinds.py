@@ -12,6 +12,8 @@ KINDS: dict[str, str] = {
     **dict.fromkeys((".html", ".htm", ".xhtml"), "html"),
     ".pdf": "pdf",
     ".docx": "docx",
+    **dict.fromkeys((".pptx", ".pptm"), "pptx"),
+    **dict.fromkeys((".xlsx", ".xlsm", ".xls", ".ods"), "xlsx"),
     **dict.fromkeys((".csv", ".tsv"), "csv"),
     ".eml": "eml",
     **dict.fromkeys(
@@ -23,14 +25,21 @@ KINDS: dict[str, str] = {
 }
 
 
+OLD = {".doc": ".docx", ".dot": ".docx", ".ppt": ".pptx", ".pps": ".pptx", ".xlsb": ".xlsx"}
+"""Endings of the old Office, and the ending to save under. They are refused by their name, as every kind without a reader."""
+
+
 def readable(name: str) -> bool:
     """Whether Relay has a reader for a file of this name."""
     return PurePath(name).suffix.lower() in KINDS
 
 
 def kind_of(name: str) -> str:
-    """md, txt, html, pdf, docx, csv, eml or code. Raises Unreadable for any other."""
+    """md, txt, html, pdf, docx, pptx, xlsx, csv, eml or code. Raises Unreadable for any other."""
     suffix = PurePath(name).suffix.lower()
+    if suffix in OLD:
+        raise Unreadable(f"{name} is in the old {suffix} format.", f"Save it as {OLD[suffix]}, and add that.")
     if suffix not in KINDS:
-        raise Unreadable(f"{name} is of a kind that Relay does not read.", "It reads md, txt, html, pdf, docx, csv, eml and source code.")
+        known = "It reads md, txt, html, pdf, docx, pptx, xlsx, xls, ods, csv, eml and source code."
+        raise Unreadable(f"{name} is of a kind that Relay does not read.", known)
     return KINDS[suffix]

@@ -8,28 +8,34 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from base.errors import KnowledgeError
 from base.progress import Progress, silent
 from base.settings import Settings
-from rag import gate, retrieve
+from rag import gate, nearest, overview, retrieve
 from rag.folders import FolderInfo
-from rag.intake import Embeds, Intake, vectors_of
+from rag.intake import Embeds, Intake
 from rag.look import Order
 from rag.manifest import DocumentInfo, Manifest, Stored
+from rag.overview import Listing, Overview, Wanted
 from rag.plain import plain
 from rag.read import Limits
 from rag.report import Report
+from rag.rerank import Reranking
 from rag.retrieve import Found, Passage
-from rag.store import Store
+from rag.store import Row, Store
+from rag.swap import Swap
 from rag.sync import Sync
-from rag.write import row
+from rag.write import named, row
 
 DEMO = Path(__file__).resolve().parent / "demo"
 """The demo knowledge that ships with Relay."""
+
+SOON = 2000
+"""Passages that may be missing from the keyword index and are put there before the first search: 0.1 s."""
 
 __all__ = ["DEMO", "Embeds", "FolderInfo", "Library", "Report"]
 
@@ -38,11 +44,12 @@ class Library:
     """The open library. Made by `open`; every method may be awaited while an ingest runs."""
 
     def __init__(self, settings: Settings, embedder: Embeds, store: Store, manifest: Manifest) -> None:
-        self.settings, self._embedder, self._store, self._manifest = settings, embedder, store, manifest
+        self.settings, self._store, self._manifest = settings, store, manifest
+        self._swap, self._reranking = Swap(settings, embedder, store, manifest), Reranking(settings)
         self.token = secrets.token_urlsafe(32)
         """Whoever shows it may ask this library over the loopback (rag.owner)."""
         self.at_close: list[Callable[[], None]] = []
-        self._sync = Sync(store, manifest, self._intake)
+        self._sync = Sync(store, manifest, self._intake, self._swap.ingesting)
 
     @classmethod
     async def open(cls, settings: Settings, embedder: Embeds) -> Library:
@@ -52,53 +59,67 @@ class Library:
     @classmethod
     def _open(cls, settings: Settings, embedder: Embeds) -> Library:
         store = Store.open(settings.library)
+        path = settings.library / "manifest.sqlite"
         with ExitStack() as undo:
             undo.callback(store.close)
-            library = cls(settings, embedder, store, Manifest(settings.library / "manifest.sqlite"))
+            library = cls(settings, embedder, store, Manifest(path))
             undo.callback(library._manifest.close)
             library._put_right()
+            store.follow(lambda: _Truth(Manifest(path)))
+            library._swap.start()
             undo.pop_all()
         return library
 
+    @property
+    def _embedder(self) -> Embeds:
+        """The one that made the vectors, which need not be the wanted one yet."""
+        return self._swap.serving
+
+    @property
+    def notes(self) -> str:
+        """What the user should know, in sentences: a change of embedder under way, a model that is not there; '' when all is well."""
+        return " ".join(filter(None, (self._swap.state, self._reranking.trouble)))
+
     def _put_right(self) -> None:
-        """Compare by counting (1 ms), rebuild what differs; embed anew after a change of embedder."""
+        """What must be so before the first search; the rest is done in the background, a change of embedder too."""
         with self._store.write, plain():
-            known = self._manifest.meta("embedder")
-            if known not in ("", self._embedder.name):
-                self._embed_anew()
-            elif set(self._store.counts()) != {self._manifest.count()}:
-                self._reconcile()
-            self._manifest.set_meta("embedder", self._embedder.name)
+            self._swap.begin()
+            self._reconcile()
 
     def _reconcile(self) -> None:
-        true = self._manifest.ids()
-        vectors, words = self._store.ids()
-        self._store.delete(sorted((vectors | words) - true))
-        self._index(sorted(true - (vectors & words)))
+        """What a kill left in the keyword index goes, what it kept out comes in. Much of it, or damage, is the keeper's work."""
+        true, words = self._manifest.ids(), self._store.word_ids()
+        if words is None or len(true - words) > SOON:
+            return
+        self._store.delete(sorted(words - true))
+        self._index(sorted(true - words))
+        self._store.keywords.whole.set()
 
     def _index(self, ids: Sequence[int]) -> None:
-        """Put passages of the manifest into both indexes, 500 at a time."""
+        """Put passages of the manifest into the indexes, 500 at a time."""
         for at in range(0, len(ids), 500):
             stored, vectors = self._manifest.by_ids(ids[at : at + 500])
             self._store.add([row(one) for one in stored], vectors)
 
-    def _embed_anew(self) -> None:
-        ids = sorted(self._manifest.ids())
-        self._store.clear()
-        for at in range(0, len(ids), 500):
-            stored, _ = self._manifest.by_ids(ids[at : at + 500])
-            self._manifest.set_vectors([one.id for one in stored], *vectors_of(stored, self._embedder))
-        self._index(ids)
+    @property
+    def state(self) -> str:
+        """What the library does beside answering: "ready", "loading", "checking", "rebuilding 43 %", "waiting: The disk is full."
+
+        Searches are right all the while, though slower.
+        """
+        return self._store.state
+
+    async def settled(self) -> str:
+        """The state once nothing is left to be done in the background, or can be done for now."""
+        await asyncio.to_thread(self._store.settle)
+        return self.state
 
     async def rebuild(self) -> None:
-        """Make both indexes anew from the manifest. Nothing is embedded again."""
-
-        def work() -> None:
-            with self._store.write, plain():
-                self._store.clear()
-                self._index(sorted(self._manifest.ids()))
-
-        await asyncio.to_thread(work)
+        """Make the indexes anew from the manifest. Nothing is embedded again, and searches go on."""
+        await asyncio.to_thread(self._store.clear)
+        await self.settled()
+        if self._store.keeper and self._store.keeper.trouble:
+            raise self._store.keeper.trouble
 
     async def ingest(
         self,
@@ -198,16 +219,34 @@ class Library:
         stored, _ = await asyncio.to_thread(self._manifest.passages, where, values, tuple(scopes), "d.name, p.ordinal")
         return tuple(map(_bare, stored))
 
-    async def likeness(self, texts: Sequence[str], ids: Sequence[str]) -> list[list[tuple[float, int]]]:
+    async def likeness(self, texts: Sequence[str], ids: Sequence[str], scopes: Sequence[str]) -> list[list[tuple[float, int]]]:
         """For each text and each passage: the cosine of the passage's closest sentence, and which it is; (0, -1) for none."""
-        return await asyncio.to_thread(self._likeness, texts, ids)
+        return await asyncio.to_thread(self._likeness, texts, ids, scopes)
 
-    def _likeness(self, texts: Sequence[str], ids: Sequence[str]) -> list[list[tuple[float, int]]]:
+    def _likeness(self, texts: Sequence[str], ids: Sequence[str], scopes: Sequence[str]) -> list[list[tuple[float, int]]]:
         if not texts:
             return []
-        parts = self._manifest.sentences([_number(id) for id in ids])
-        vectors = self._embedder.embed(texts)
-        return [[retrieve.closest(vector, parts.get(_number(id))) for id in ids] for vector in vectors]
+        with self._searching() as embedder:
+            allowed = [one.id for one in self._manifest.by_ids([_number(id) for id in ids], scopes)[0]]
+            parts = self._manifest.sentences(allowed)
+            vectors = [embedder.query(text) for text in texts]
+            return [[retrieve.closest(vector, parts.get(_number(id)), embedder.scaled) for id in ids] for vector in vectors]
+
+    async def overview(self, scopes: Sequence[str]) -> Overview:
+        """The collections of these scopes, and the library's own state."""
+
+        def work() -> Overview:
+            return Overview(overview.collections(self._manifest, scopes), overview.disk(self.settings.library), self.state, self.notes)
+
+        return await asyncio.to_thread(work)
+
+    async def listing(self, scopes: Sequence[str], wanted: Wanted) -> Listing:
+        """A page of the documents in these scopes."""
+        return await asyncio.to_thread(overview.listing, self._manifest, scopes, wanted)
+
+    async def document(self, id: str, scopes: Sequence[str]) -> DocumentInfo | None:
+        """A document by its id, or None when it stands in none of the scopes."""
+        return await asyncio.to_thread(overview.document, self._manifest, id, scopes)
 
     async def search(self, query: str, scopes: Sequence[str], floor: float, limit: int = 20) -> Found:
         """See `rag.retrieve.search`."""
@@ -216,29 +255,42 @@ class Library:
     def _search(self, query: str, scopes: tuple[str, ...], floor: float, limit: int) -> Found:
         started = time.perf_counter()
         ranked: list[Passage] = []
-        if query.strip() and scopes:
-            with plain():
-                ranked = self.ranked(query, scopes, limit)
-        sure = gate.confidence(query, ranked)
-        passages = retrieve.above(ranked, sure, floor, limit)
+        with plain(), self._searching() as embedder:
+            if query.strip() and scopes:
+                ranked = self._ranked(embedder, query, scopes, max(retrieve.CANDIDATES, limit))
+            by_words = self._swap.by_words
+        sure = gate.confidence(query, ranked, by_words)
+        if sure >= floor:
+            ranked = self._reranking.reordered(query, ranked)
+        passages = retrieve.above(ranked, sure, floor, limit, by_words)
         ms = (time.perf_counter() - started) * 1000
-        return Found(passages, round(sure, 4), round(ms, 2), len(ranked), () if passages else retrieve.nearest(ranked))
+        return Found(passages, round(sure, 4), round(ms, 2), len(ranked), () if passages else retrieve.nearest(ranked), by_words)
 
     def ranked(self, query: str, scopes: tuple[str, ...], limit: int = retrieve.CANDIDATES) -> list[Passage]:
         """All candidates, best first, before the gate. Blocks; `search` is for askers, this for measuring."""
-        count = max(retrieve.CANDIDATES, limit)
-        vector = self._embedder.embed([query])[0]
-        self._store.remember(self._manifest.vectors)
-        near = self._store.dense(vector, scopes, count)
+        with self._searching() as embedder:
+            return self._ranked(embedder, query, scopes, max(retrieve.CANDIDATES, limit))
+
+    @contextmanager
+    def _searching(self) -> Iterator[Embeds]:
+        # Not within: what is waited for may need a writer, and a change of vectors writes, and waits for searches to end.
+        self._store.ready()
+        with self._swap.searching() as embedder:
+            yield embedder
+
+    def _ranked(self, embedder: Embeds, query: str, scopes: tuple[str, ...], count: int) -> list[Passage]:
+        vector = embedder.query(query)
+        near = self._store.dense(vector, scopes, count) if vector.any() else []
         words = dict(self._store.keyword(query, scopes, count))
         # The manifest has the last word on what exists and on who may see it.
         stored, vectors = self._manifest.by_ids(list(dict.fromkeys([*near, *words])), scopes)
         if not stored:
             return []
-        cosines = vectors @ vector
+        cosines = nearest.products(vectors, vector)
         parts = self._manifest.sentences(retrieve.promising([one.id for one in stored], cosines, words))
         best = retrieve.best_parts(cosines, [parts.get(one.id) for one in stored], vector)
-        return retrieve.fuse(stored, cosines, best, words, frozenset(near[: retrieve.CANDIDATES]))
+        near_ids = frozenset(near[: retrieve.CANDIDATES])
+        return retrieve.fuse(stored, embedder.scaled(cosines), embedder.scaled(best), words, near_ids)
 
     async def close(self) -> None:
         """Give the folder up. A running ingest must have ended."""
@@ -246,12 +298,27 @@ class Library:
         def work() -> None:
             for action in self.at_close:
                 action()
-            with self._store.write:
-                self._manifest.close()
+            self._swap.close()
+            try:
                 self._store.close()
+            finally:
+                with self._store.write:
+                    self._manifest.close()
 
         await self._sync.close()
         await asyncio.to_thread(work)
+
+
+class _Truth:
+    """The manifest as the store's keeper asks it."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._manifest = manifest
+        self.ids, self.vectors, self.close = manifest.ids, manifest.vectors, manifest.close
+
+    def rows(self, ids: Sequence[int]) -> list[Row]:
+        """What the keyword index is told of these passages."""
+        return [Row(id, scope, named(title, heading), text) for id, scope, title, heading, text in self._manifest.words(ids)]
 
 
 def _number(id: str) -> int:

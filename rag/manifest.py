@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ import numpy.typing as npt
 from base.errors import KnowledgeError
 from rag import folders
 from rag.folders import Folders
-from rag.plain import plain
+from rag.plain import damaged, plain, said
 
 VERSION = 1
 SCHEMA = """
@@ -95,23 +95,27 @@ class Manifest:
     """One writer at a time (the caller sees to it), any number of readers. Methods block."""
 
     def __init__(self, path: Path) -> None:
+        self._folder = path.parent
         try:
             self._write, self._read = _connect(path), _connect(path)
             version = self.meta("version") or str(VERSION)
         except sqlite3.DatabaseError as error:
+            if not damaged(error):
+                raise said(error, path.parent) from error
             raise KnowledgeError(
                 f"The library's manifest is damaged ({error}).", f"Move {path.name} out of the library folder and ingest again."
             ) from error
         if int(version) > VERSION:
             raise KnowledgeError("The library was written by a newer Relay.", "Update Relay, or set RELAY_HOME to another folder.")
-        self.set_meta("version", str(VERSION))
         self._reading = threading.Lock()
         self.folders = Folders(self._transaction, self._rows)
+        if not self.meta("version"):
+            self.set_meta("version", str(VERSION))
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """All or nothing, on disk when it ends."""
-        with plain(), ExitStack() as undo:
+        with plain(self._folder), ExitStack() as undo:
             undo.callback(self._roll_back)
             self._write.execute("BEGIN IMMEDIATE")
             yield self._write
@@ -124,8 +128,16 @@ class Manifest:
             self._write.execute("ROLLBACK")
 
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
-        with plain(), self._reading:
+        with plain(self._folder), self._reading:
             return self._read.execute(sql, values).fetchall()
+
+    def change(self) -> AbstractContextManager[sqlite3.Connection]:
+        """A transaction, for a table that another keeps beside these (rag.anew)."""
+        return self._transaction()
+
+    def look(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        """The rows of a reading query (rag.overview, rag.anew)."""
+        return self._rows(sql, values)
 
     def meta(self, key: str) -> str:
         """A note about the library as a whole; empty when there is none."""
@@ -159,7 +171,7 @@ class Manifest:
                 db.execute(f"INSERT INTO documents ({COLUMNS}, text) VALUES ({','.join('?' * 15)})", (*values, text))  # noqa: S608
                 db.executemany("INSERT INTO passages VALUES (?,?,?,?,?,?,?,?,?,?)", map(_passage_row, passages, vectors))
                 ids = [passage.id for passage in passages]
-                db.executemany("INSERT INTO sentences VALUES (?, ?, ?)", map(_sentence_row, ids, sentences))
+                db.executemany("INSERT INTO sentences VALUES (?, ?, ?)", map(sentence_row, ids, sentences))
         return gone
 
     def delete(self, documents: Sequence[str]) -> list[int]:
@@ -209,7 +221,8 @@ class Manifest:
     ) -> tuple[list[Stored], Vectors]:
         """Passages and their vectors (n, d) by a condition on p(assages) and d(ocuments), within `scopes`; None is all of them."""
         if scopes is not None:
-            where, values = f"{where} AND {_within('d.scope', scopes)}", [*values, *scopes]
+            # The plus keeps SQLite from going through all documents of the scopes.
+            where, values = f"{where} AND {_within('+d.scope', scopes)}", [*values, *scopes]
         rows = self._rows(f"{SELECT} {where} ORDER BY {order}", values)
         vectors = np.array([np.frombuffer(row[11], dtype=np.float16) for row in rows], dtype=np.float32)
         return [_stored(row) for row in rows], vectors
@@ -224,21 +237,24 @@ class Manifest:
         rows = self._rows(f"SELECT passage, vectors, width FROM sentences WHERE passage IN ({marks})", ids)  # noqa: S608
         return {int(id): np.frombuffer(data, dtype=np.int8).astype(np.float32).reshape(-1, width) for id, data, width in rows}
 
-    def vectors(self, size: int = 4096) -> Iterator[tuple[list[int], list[str], Vectors]]:
-        """Ids, scopes and vectors of all passages, `size` at a time."""
-        last = -1
-        sql = "SELECT p.id, d.scope, p.vector FROM passages p JOIN documents d ON d.id = p.document WHERE p.id > ? ORDER BY p.id LIMIT ?"
-        while rows := self._rows(sql, (last, size)):
-            last = int(rows[-1][0])
-            matrix = np.frombuffer(b"".join(row[2] for row in rows), dtype=np.float16).reshape(len(rows), -1)
-            yield [int(row[0]) for row in rows], [str(row[1]) for row in rows], matrix.astype(np.float32)
+    def vectors(self, ids: Sequence[int]) -> tuple[list[int], list[str], Vectors]:
+        """Those of the passages that exist, in the order of their ids: ids, scopes and vectors (n, d)."""
+        sql = "SELECT p.id, d.scope, p.vector FROM passages p JOIN documents d ON d.id = p.document WHERE p.id IN ({}) ORDER BY p.id"
+        rows = self._rows(sql.format(",".join("?" * len(ids))), ids)
+        matrix = np.frombuffer(b"".join(row[2] for row in rows), dtype=np.float16).reshape(len(rows), -1 if rows else 0)
+        return [int(row[0]) for row in rows], [str(row[1]) for row in rows], matrix.astype(np.float32)
+
+    def words(self, ids: Sequence[int]) -> list[tuple[int, str, str, str, str]]:
+        """Those of the passages that exist: (id, scope, document's title, heading, text)."""
+        sql = "SELECT p.id, d.scope, d.title, p.heading, p.text FROM passages p JOIN documents d ON d.id = p.document WHERE p.id IN ({})"
+        return self._rows(sql.format(",".join("?" * len(ids))), ids)
 
     def set_vectors(self, ids: Sequence[int], vectors: Vectors, sentences: Sequence[Vectors]) -> None:
         """New vectors for passages and their sentences, after a change of embedder."""
         with self._transaction() as db:
             pairs = [(vector.astype(np.float16).tobytes(), id) for id, vector in zip(ids, vectors, strict=True)]
             db.executemany("UPDATE passages SET vector = ? WHERE id = ?", pairs)
-            db.executemany("INSERT OR REPLACE INTO sentences VALUES (?, ?, ?)", map(_sentence_row, ids, sentences))
+            db.executemany("INSERT OR REPLACE INTO sentences VALUES (?, ?, ?)", map(sentence_row, ids, sentences))
 
     def close(self) -> None:
         """Close the file."""
@@ -288,7 +304,7 @@ def _passage_row(passage: Stored, vector: npt.NDArray[np.float32]) -> tuple[Any,
     return (passage.id, passage.document_id, passage.ordinal, *place, vector.astype(np.float16).tobytes())
 
 
-def _sentence_row(id: int, vectors: Vectors) -> tuple[int, int, bytes]:
+def sentence_row(id: int, vectors: Vectors) -> tuple[int, int, bytes]:
     """Signed bytes: the largest part of each vector is 127. The cosine's error is under .01 and costs no rank."""
     largest = np.abs(vectors).max(axis=1, keepdims=True, initial=1e-9)
     return id, vectors.shape[1], np.rint(vectors / largest * 127).astype(np.int8).tobytes()

@@ -32,11 +32,15 @@ class Rows:
         self._ids = np.zeros(0, dtype=np.int64)
         self._scopes = np.zeros(0, dtype=np.int32)
         self._vectors = np.zeros((0, 0), dtype=np.float32)
+        self.whole = threading.Event()
+        """All rows are in, or never will be."""
         self.full = False
         """More came than are kept: this knows nothing now and must not be asked."""
 
     def add(self, ids: Sequence[int], scopes: Sequence[str], vectors: Vectors) -> None:
         """Put rows in; an id that is there is replaced."""
+        if not len(ids):
+            return
         with self._turn:
             new = [id for id in dict.fromkeys(ids) if id not in self._places]
             if self.full or len(self._places) + len(new) > self._most:
@@ -76,6 +80,12 @@ class Rows:
                 self._vectors[place] = self._vectors[last]
                 self._places[int(self._ids[place])] = place
 
+    def give_up(self) -> None:
+        """More are coming than are kept."""
+        with self._turn:
+            self._drop()
+        self.whole.set()
+
     def nearest(self, vector: Vectors, scopes: Sequence[str], count: int) -> list[int]:
         """Ids of the `count` rows in `scopes` with the highest cosine to the unit `vector`, best first."""
         with self._turn:
@@ -84,11 +94,9 @@ class Rows:
                 return []
             size = len(self._places)
             few = len(rows) * FEW < size
-            cosines = self._vectors[rows] @ vector if few else (self._vectors[:size] @ vector)[rows]
-            if count < len(rows):
-                top = np.argpartition(-cosines, count)[:count]
-                rows, cosines = rows[top], cosines[top]
-            return [int(id) for id in self._ids[rows[np.argsort(-cosines, kind="stable")]]]
+            cosines = products(self._vectors.take(rows, axis=0), vector) if few else products(self._vectors[:size], vector)[rows]
+            top = best(cosines, count)
+            return [int(id) for id in self._ids[rows[top]]]
 
     def _allowed(self, scopes: Sequence[str]) -> npt.NDArray[np.intp]:
         held = self._scopes[: len(self._places)]
@@ -98,3 +106,16 @@ class Rows:
         mask = np.zeros(len(self._codes) + 1, dtype=np.bool_)
         mask[codes] = True
         return np.flatnonzero(mask[held])
+
+
+def products(vectors: Vectors, vector: Vectors) -> Vectors:
+    """`vectors @ vector`, (n,), in this thread alone: BLAS spreads it over threads that wait for each other, which on busy
+    cores takes twice the CPU time at 100,000 rows, fifteen times at 10,000, and far more of the wall's."""
+    found: Vectors = np.vecdot(vectors, vector)
+    return found
+
+
+def best(cosines: Vectors, count: int) -> npt.NDArray[np.intp]:
+    """Places of the `count` highest, best first."""
+    top = np.argpartition(-cosines, count)[:count] if count < len(cosines) else np.arange(len(cosines))
+    return top[np.argsort(-cosines[top], kind="stable")]

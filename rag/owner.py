@@ -16,6 +16,7 @@ import json
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,9 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 def announce(library: Library, url: str) -> None:
     """Tell other processes of the user where this one serves its library; the note goes when the library is closed."""
     note = library.settings.library / NOTE
-    write_atomic(note, json.dumps({"url": url, "token": library.token, "pid": os.getpid()}), private=True)
+    # On a full disk the chat goes on; other processes are refused until it is opened anew.
+    with suppress(OSError):
+        write_atomic(note, json.dumps({"url": url, "token": library.token, "pid": os.getpid()}), private=True)
 
     def withdraw() -> None:
         # A later opener of the same process may have written its own.
@@ -133,10 +136,10 @@ def _call(library: Library, body: bytes) -> Callable[[Progress], Awaitable[Any]]
             return _ping
         method = getattr(library, name)
         inspect.signature(method).bind(**arguments)
+        if name == "ingest":
+            arguments["paths"] = [Path(path) for path in arguments["paths"]]
     except (ValueError, KeyError, TypeError):
         return None
-    if name == "ingest":
-        arguments["paths"] = [Path(path) for path in arguments["paths"]]
     if name in ("ingest", "sync"):
         return lambda progress: method(**arguments, progress=progress)
     return lambda _progress: method(**arguments)
@@ -232,9 +235,9 @@ class RemoteLibrary:
         """See Library.search."""
         return Found.from_json(await self._ask("search", query=query, scopes=list(scopes), floor=floor, limit=limit))
 
-    async def likeness(self, texts: Sequence[str], ids: Sequence[str]) -> list[list[tuple[float, int]]]:
+    async def likeness(self, texts: Sequence[str], ids: Sequence[str], scopes: Sequence[str]) -> list[list[tuple[float, int]]]:
         """See Library.likeness."""
-        rows = await self._ask("likeness", texts=list(texts), ids=list(ids))
+        rows = await self._ask("likeness", texts=list(texts), ids=list(ids), scopes=list(scopes))
         return [[(float(cosine), int(number)) for cosine, number in row] for row in rows]
 
     async def documents(self, scope: str | Sequence[str] | None = None) -> tuple[DocumentInfo, ...]:

@@ -11,14 +11,21 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from base.errors import Unreadable
 from base.settings import ROOT
 from rag.document import Document
+from rag.guard import Cause, Watch
 from rag.kinds import kind_of
+from rag.unfit import broken, late, memory
+
+MOST_ANSWER = 400_000_000
+"""Bytes: no document is larger (MAX_CHARACTERS, MAX_BLOCKS in rag/document.py), so it is nonsense."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,24 +63,31 @@ class Reader:
         """The document in `path`, called `name` in messages. Raises Unreadable; cancelling kills the child."""
         name = name or path.name
         kind_of(name)
-        task = asyncio.create_task(asyncio.to_thread(self._read, path, name))
+        cancelled = threading.Event()
+        task = asyncio.create_task(asyncio.to_thread(self._read, path, name, cancelled))
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
+            cancelled.set()
             self._kill()
             await asyncio.wait([task])
             task.exception()
             raise
 
-    def _read(self, path: Path, name: str) -> Document:
+    def _read(self, path: Path, name: str, cancelled: threading.Event) -> Document:
         self._check_size(path, name)
+        most = int(self.limits.megabytes * 1_000_000)
+        request = json.dumps({"path": str(path.absolute()), "name": name, "most": most}).encode() + b"\n"
         with self._turn:
-            body, late = self._ask(json.dumps({"path": str(path.absolute()), "name": name}).encode() + b"\n")
-        if late:
-            raise Unreadable(f"{name} took longer than {self.limits.seconds:g} s to read.", "Split it, or save it in a simpler format.")
-        if body is None:
-            raise Unreadable(f"{name} made the reader fail (broken, or too large in memory).", "Save it anew or split it, and add that.")
-        answer = json.loads(body)
+            answer, again = self._ask(request)
+            if again and not cancelled.is_set():
+                answer, _ = self._ask(request)
+        if answer == "late":
+            raise late(name, self.limits.seconds)
+        if answer == "memory":
+            raise memory(name)
+        if isinstance(answer, str):
+            raise broken(name)
         if "what" in answer:
             raise Unreadable(answer["what"], answer["remedy"])
         return Document.from_json(answer["document"])
@@ -82,41 +96,31 @@ class Reader:
         try:
             size = path.stat().st_size
             if not path.is_file():
-                raise Unreadable(f"{name} is not a file.", "Add a file, or a folder of files.")
+                raise Unreadable(f"{name} is not a regular file.", "Add a file, or a folder of files.")
         except OSError as error:
-            raise Unreadable(f"{name} cannot be opened ({type(error).__name__}).", "Check that it exists and you may read it.") from None
+            raise Unreadable(
+                f"{name} cannot be opened ({type(error).__name__}).", "Check that it exists and that you may read it."
+            ) from None
         if size > self.limits.megabytes * 1_000_000:
             raise Unreadable(
                 f"{name} has {size / 1_000_000:.0f} MB, and {self.limits.megabytes:g} MB are allowed.",
                 "Split it, or raise max_upload_mb in the settings.",
             )
 
-    def _ask(self, request: bytes) -> tuple[bytes | None, bool]:
-        """(the answer or None when the child died, whether it was killed for being late)"""
+    def _ask(self, request: bytes) -> tuple[Cause | dict[str, Any], bool]:
+        """(what the child answers, or why it cannot answer any more; whether other files may be to blame for that)"""
+        worn = self._child is not None
         child = self._child = self._child if self._child and self._child.poll() is None else self._start()
-        assert child.stdin is not None and child.stdout is not None
-        late = threading.Event()
-
-        def stop() -> None:
-            late.set()
-            child.kill()
-
-        timer = threading.Timer(self.limits.seconds, stop)
-        timer.daemon = True
-        timer.start()
-        try:
-            child.stdin.write(request)
-            child.stdin.flush()
-            length = child.stdout.read(8)
-            body = child.stdout.read(int.from_bytes(length, "big")) if len(length) == 8 else b""
-            whole = len(length) == 8 and len(body) == int.from_bytes(length, "big")
-        except OSError:
-            body, whole = b"", False
-        finally:
-            timer.cancel()
-        if not whole:
+        with Watch(child, self.limits.seconds, self.limits.memory_mb) as watch:
+            body = _exchange(child, request)
+        answer = json.loads(body) if body else {}
+        if not body and not watch.killed:
+            _let_die(child)
+        if not answer or answer.get("spent") or watch.killed:
             self._reap()
-        return (body if whole else None), late.is_set() and not whole
+        if answer and not answer.get("spent"):
+            return answer, False
+        return "memory" if answer else watch.cause(), worn and not watch.killed and (watch.grown or not watch.large)
 
     def _start(self) -> subprocess.Popen[bytes]:
         self._reap()
@@ -153,3 +157,22 @@ class Reader:
         self._kill()
         with self._turn:
             self._reap()
+
+
+def _exchange(child: subprocess.Popen[bytes], request: bytes) -> bytes:
+    """A request to an answer; empty when the child dies over it."""
+    assert child.stdin is not None and child.stdout is not None
+    try:
+        child.stdin.write(request)
+        child.stdin.flush()
+        length = int.from_bytes(child.stdout.read(8), "big")
+        body = child.stdout.read(length) if length <= MOST_ANSWER else b""
+    except OSError:
+        return b""
+    return body if len(body) == length else b""
+
+
+def _let_die(child: subprocess.Popen[bytes]) -> None:
+    """Its pipe closes before it has ended; how it ends says why, unless it is killed first."""
+    with suppress(subprocess.TimeoutExpired):
+        child.wait(2)

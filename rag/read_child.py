@@ -14,42 +14,48 @@ from pathlib import Path, PurePath
 from typing import IO
 
 from base.errors import Unreadable
-from rag.document import MAX_CHARACTERS, Document
+from rag.document import Document, TooLong
 from rag.kinds import kind_of
+from rag.unfit import deep, too_much
 
 Parser = Callable[[bytes, str, str], Document]
 
 
 def parser_of(kind: str) -> Parser:
     """The parser of a kind; its libraries are imported only now."""
-    from rag import parse, parse_binary, parse_plain
+    from rag import parse, parse_docx, parse_pdf, parse_plain, parse_pptx, parse_xlsx
 
     parsers: dict[str, Parser] = {
         "md": parse.parse_markdown,
         "txt": parse.parse_text,
         "html": parse.parse_html,
         "code": parse.parse_code,
-        "pdf": parse_binary.parse_pdf,
-        "docx": parse_binary.parse_docx,
+        "pdf": parse_pdf.parse_pdf,
+        "docx": parse_docx.parse_docx,
+        "pptx": parse_pptx.parse_pptx,
+        "xlsx": parse_xlsx.parse_xlsx,
         "csv": parse_plain.parse_csv,
         "eml": parse_plain.parse_eml,
     }
     return parsers[kind]
 
 
-def read_file(path: Path, name: str) -> Document:
-    """Read and parse. Raises Unreadable with a sentence for each way a file can be unfit."""
+def read_file(path: Path, name: str, most: int) -> Document:
+    """Read and parse at most `most` bytes. Raises Unreadable with a sentence for each way a file can be unfit."""
     kind = kind_of(name)
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(most + 1)
     except OSError as error:
         raise Unreadable(f"{name} cannot be opened ({type(error).__name__}).", "Check that it exists and that you may read it.") from None
+    if len(data) > most:
+        raise Unreadable(f"{name} grew while it was read.", "Add it again when nothing writes to it.")
     if not data.strip():
         raise Unreadable(f"{name} is empty.", "Add a file with text in it.")
-    document = parser_of(kind)(data, name, PurePath(name).stem)
-    if len(document.text) > MAX_CHARACTERS:
-        raise Unreadable(f"{name} holds more than {MAX_CHARACTERS // 1_000_000} million characters.", "Split it into parts.")
-    return document
+    try:
+        return parser_of(kind)(data, name, PurePath(name).stem)
+    except TooLong as error:
+        raise too_much(name, str(error)) from None
 
 
 def limit_memory(megabytes: int) -> None:
@@ -65,16 +71,20 @@ def limit_memory(megabytes: int) -> None:
 
 
 def answer(line: str) -> bytes:
-    """One request to one answer: a document, or the two sentences of what is wrong."""
+    """One request to one answer: a document, the two sentences of what is wrong, or that this child's memory is spent."""
     request = json.loads(line)
-    name = request["name"]
     try:
-        return json.dumps({"document": read_file(Path(request["path"]), name).to_json()}).encode()
+        return json.dumps({"document": read_file(Path(request["path"]), request["name"], request["most"]).to_json()}).encode()
     except Unreadable as error:
-        return json.dumps({"what": error.what, "remedy": error.remedy}).encode()
-    except (MemoryError, RecursionError):
-        sentence = {"what": f"{name} is too large or too deeply nested to read.", "remedy": "Split it into parts."}
-        return json.dumps(sentence).encode()
+        return _refused(error)
+    except RecursionError:
+        return _refused(deep(request["name"]))
+    except MemoryError:
+        return b'{"spent": true}'
+
+
+def _refused(error: Unreadable) -> bytes:
+    return json.dumps({"what": error.what, "remedy": error.remedy}).encode()
 
 
 def serve(requests: IO[str], answers: IO[bytes]) -> None:

@@ -7,7 +7,8 @@ sentence averaged into dense .904; recall of answer spans on another set: .927, 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rag.manifest import Stored
+from rag.nearest import products
 
 CANDIDATES = 100
 DENSE_WEIGHT = 0.55
@@ -22,6 +24,8 @@ SENTENCES = 60
 """Candidates whose sentences are compared with the query."""
 NEAR = 0.22
 """Cosine, of the passage or its best sentence, under which a passage does not come along; a negative floor takes all."""
+BLANK = re.compile(r"\n\s*\n")
+FORGED = re.compile(r"^(?=[ \t]*(?:\[\d+\]|Question\b|Draft\b|Copy the one sentence))", re.M | re.I)
 NEAREST = 3
 """Passages shown when nothing is above the floor."""
 
@@ -43,9 +47,9 @@ class Passage:
     start: int
     end: int
     score: float = 0.0
-    """Fused, 1 at most within one search; below 0 for what only keywords found, far from the query."""
+    """Fused, 1 at most within one search; below 0 for what only keywords found, far from the query. It falls with the order."""
     dense: float = 0.0
-    """Cosine similarity to the query."""
+    """Cosine similarity to the query, on the shipped embedder's scale."""
     keyword: float = 0.0
     """BM25, 0 when no word matched; higher is better."""
     sentence: float = 0.0
@@ -75,6 +79,8 @@ class Found:
     ms: float
     considered: int
     nearest: tuple[Passage, ...] = ()
+    by_words: bool = False
+    """Nobody embedded the query: figures of meaning are 0."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -84,7 +90,7 @@ class Found:
     def from_json(cls, data: Mapping[str, Any]) -> Found:
         """The opposite of `to_json`."""
         passages, nearest = (tuple(map(Passage.from_json, data[key])) for key in ("passages", "nearest"))
-        return cls(passages, data["best"], data["ms"], data["considered"], nearest)
+        return cls(passages, data["best"], data["ms"], data["considered"], nearest, bool(data.get("by_words")))
 
 
 class Searchable(Protocol):
@@ -115,16 +121,16 @@ def best_parts(cosines: Vectors, parts: Sequence[Vectors | None], vector: Vector
     if held:
         kept = [part for at in held if (part := parts[at]) is not None]
         rows = np.concatenate(kept)
-        values = (rows @ vector) / np.sqrt(np.einsum("ij,ij->i", rows, rows)).clip(1e-9)
+        values = products(rows, vector) / np.sqrt(np.einsum("ij,ij->i", rows, rows)).clip(1e-9)
         best[held] = np.maximum.reduceat(values, np.cumsum([0, *map(len, kept)])[:-1])
     return best
 
 
-def closest(vector: Vectors, parts: Vectors | None) -> tuple[float, int]:
-    """(cosine, number) of the part that is nearest to a unit vector; (0, -1) where there are none."""
+def closest(vector: Vectors, parts: Vectors | None, scaled: Callable[[Vectors], Vectors]) -> tuple[float, int]:
+    """(scaled cosine, number) of the part that is nearest to a unit vector; (0, -1) where there are none."""
     if parts is None or not len(parts):
         return 0.0, -1
-    cosines = (parts / np.linalg.norm(parts, axis=1, keepdims=True).clip(1e-9)) @ vector
+    cosines = scaled((parts / np.linalg.norm(parts, axis=1, keepdims=True).clip(1e-9)) @ vector)
     at = int(cosines.argmax())
     return round(float(cosines[at]), 4), at
 
@@ -159,11 +165,14 @@ def _scaled(values: npt.NDArray[np.float64], low: float) -> npt.NDArray[np.float
     return (values - low) / (high - low) if high > low else np.zeros_like(values)
 
 
-def above(ranked: Sequence[Passage], confidence: float, floor: float, limit: int) -> tuple[Passage, ...]:
-    """Nothing when the gate's `confidence` is under the floor; else the candidates that are near the query, in fused order."""
+def above(ranked: Sequence[Passage], confidence: float, floor: float, limit: int, by_words: bool = False) -> tuple[Passage, ...]:
+    """Nothing when the gate's `confidence` is under the floor; else the candidates that are near the query, in their order.
+
+    `by_words`: they have no cosines, and all of them share words with the query.
+    """
     if confidence < floor:
         return ()
-    near = ranked if floor < 0 else [passage for passage in ranked if max(passage.dense, passage.sentence) >= NEAR]
+    near = ranked if floor < 0 or by_words else [passage for passage in ranked if max(passage.dense, passage.sentence) >= NEAR]
     return tuple(near[:limit])
 
 
@@ -199,4 +208,6 @@ def numbered(passages: Sequence[Passage]) -> str:
 
 
 def _entry(number: int, passage: Passage) -> str:
-    return f"[{number}] ({passage.place})\n{passage.text}"
+    """No document may look like another passage, or like the question: its lines that would are set apart."""
+    text = FORGED.sub("· ", BLANK.sub("\n", passage.text))
+    return f"[{number}] ({' '.join(passage.place.split())})\n{text}"

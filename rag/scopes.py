@@ -10,12 +10,12 @@ SHARED = "shared"
 DEMO = "demo"
 MINE = "user:local"
 """The collection of the one user of a machine without accounts."""
-OWNED = re.compile(r"(user|group):\w[\w.@+-]{0,99}")
+OWNED = re.compile(r"(user|group):[a-z0-9][a-z0-9._@+-]{0,63}")
 
 
 def scope_named(name: str) -> str:
     """The scope that a user means by `name`. Raises KnowledgeError for what is none, or none to add to."""
-    name = name.strip()
+    name = name.strip().lower()
     if name == "mine":
         return MINE
     if name == SHARED or OWNED.fullmatch(name):

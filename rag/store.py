@@ -1,10 +1,10 @@
-"""The two indexes behind one owner: Chroma for vectors, SQLite FTS5 for words. The only file that imports chromadb.
+"""The indexes of a library behind one owner: Chroma and memory for vectors, FTS5 for words. The only file that imports chromadb.
 
-While they are few, the vectors are also kept in memory, where search is exact and a filter costs nothing.
-
-Both can be rebuilt from the manifest, and hold nothing else: ids, vectors, words, scopes. Knows no file and no document.
-Indexes that are not as the last clean close left them (rag.seal) are thrown away at open: they come up empty.
-Chroma's embedded client is not safe for two processes: a lock on the folder keeps the second one out.
+While they are few, the vectors are searched in memory, where search is exact and a filter costs nothing; Chroma answers beyond
+that. All of it can be made anew from the manifest, which has the last word; a keeper (rag.keeper) sees to that in the
+background. Chroma follows the library and never holds it up: when it fails, it is thrown away and made anew.
+Knows no file and no document. Chroma's embedded client is not safe for two processes: a lock on the folder keeps the second
+one out.
 """
 
 from __future__ import annotations
@@ -14,39 +14,29 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from filelock import FileLock, Timeout
 
 from base.errors import KnowledgeError, LibraryInUse
 from rag import seal
-from rag.nearest import Rows
-from rag.plain import plain, said
-from rag.words import terms
+from rag.keeper import Keeper, Truth
+from rag.keywords import Keywords, Row
+from rag.nearest import Rows, Vectors
+from rag.plain import full, plain, said
+
+__all__ = ["Chroma", "Row", "Store"]
 
 LOCK = "library.lock"
 COLLECTION = "passages"
 BATCH = 1000
-MOST_MATCHES = 5000
-"""Passages that a keyword query scores, about."""
-ALWAYS = 2
-"""Words of a query that are looked for however common they are."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What the indexes are told of a passage."""
-
-    id: int
-    scope: str
-    heading: str
-    text: str
+PATIENCE = 20.0
+"""Seconds that a search waits for an index that is being made anew."""
+ROOM, ROOM_EACH = 4_000_000, 6_000
+"""Bytes that Chroma needs, and for each passage."""
 
 
 def opened() -> dict[str, Any]:
@@ -56,42 +46,117 @@ def opened() -> dict[str, Any]:
     return stores
 
 
+class Chroma:
+    """The vector index on disk. Opened late; what it complains about makes it untrusted, and empty at its next opening."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._client: Any = None
+        self._collection: Any = None
+        self._broken = False
+        self.ready = threading.Event()
+        """It is open and holds what it should."""
+
+    def prepare(self) -> None:
+        """Import it: 1 s."""
+        import chromadb  # noqa: F401
+
+    def open(self, expected: int) -> None:
+        """On files that are as they were sealed, or on none. Raises KnowledgeError, also when the disk has no room for it."""
+        if self._broken:
+            self.discard()
+        if self._client is not None:
+            return
+        sound = seal.intact(self._folder, seal.CHROMA)
+        with self._watched():
+            if not sound:
+                seal.discard(self._folder, seal.CHROMA)
+                if shutil.disk_usage(self._folder).free < ROOM + ROOM_EACH * expected:
+                    raise full()
+            self._client = _client(self._folder / seal.CHROMA)
+            configuration = {"hnsw": {"space": "cosine", "ef_search": 200}}
+            self._collection = self._client.get_or_create_collection(COLLECTION, embedding_function=None, configuration=configuration)
+            if sound:
+                seal.renew(self._folder)
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Complaints as sentences. A closed client has lost its attributes."""
+        from chromadb.errors import ChromaError
+
+        try:
+            yield
+        except (ChromaError, ValueError, RuntimeError, OSError, sqlite3.Error, KeyError, AttributeError) as error:
+            self._broken = True
+            self.ready.clear()
+            seal.unseal(self._folder, seal.CHROMA)
+            raise said(error, self._folder) from error
+
+    def discard(self) -> None:
+        """Close it and throw its files away. The lock for changes is held."""
+        self.close()
+        seal.discard(self._folder, seal.CHROMA)
+
+    def put(self, ids: Sequence[int], scopes: Sequence[str], vectors: Vectors) -> None:
+        """Put vectors in; an id that is there is replaced. Nothing before it is opened: the keeper compares then."""
+        if (collection := self._collection) is None or self._broken:
+            return
+        with self._watched():
+            seal.unseal(self._folder, seal.CHROMA)
+            for at in range(0, len(ids), BATCH):
+                part = slice(at, at + BATCH)
+                metadatas = [{"scope": scope} for scope in scopes[part]]
+                collection.upsert(ids=list(map(str, ids[part])), embeddings=vectors[part], metadatas=metadatas)
+
+    def delete(self, ids: Sequence[int]) -> None:
+        """Take vectors out; unknown ids are passed over."""
+        if (collection := self._collection) is None or self._broken:
+            return
+        with self._watched():
+            for at in range(0, len(ids), BATCH):
+                seal.unseal(self._folder, seal.CHROMA)
+                collection.delete(ids=list(map(str, ids[at : at + BATCH])))
+
+    def nearest(self, vector: Vectors, scopes: Sequence[str], count: int) -> list[int]:
+        """Ids of the `count` passages nearest to `vector` in `scopes`, about."""
+        where = {"scope": {"$in": list(scopes)}} if len(scopes) > 1 else {"scope": scopes[0]}
+        with self._watched():
+            found = self._collection.query(query_embeddings=[vector], n_results=count, where=where, include=[])
+        return [int(id) for id in found["ids"][0]]
+
+    def ids(self) -> set[int]:
+        """Of all vectors."""
+        with self._watched():
+            return {int(id) for id in self._collection.get(include=[])["ids"]}
+
+    def close(self, sealed: bool = False) -> None:
+        """Close the files, and seal them when asked: for what is not whole yet goes on from there."""
+        self.ready.clear()
+        sealed = sealed and not self._broken
+        client, self._client, self._collection, self._broken = self._client, None, None, False
+        if client is not None:
+            client.close()
+            if sealed:
+                seal.seal(self._folder, seal.CHROMA)
+
+
 class Store:
     """The indexes of one library folder. Methods block; call them in a thread."""
 
-    def __init__(self, folder: Path, handle: Any, client: Any) -> None:
+    def __init__(self, folder: Path, handle: Any) -> None:
         self.folder, self.handle = folder, handle
-        self._client = client
-        self._collection = self._open_collection()
-        self._writer, self._reader = _connect(folder), _connect(folder)
-        self._reading = threading.Lock()
 
     @classmethod
     def open(cls, folder: Path) -> Store:
         """Own the folder. Raises LibraryInUse when another process does."""
-        folder.mkdir(parents=True, exist_ok=True)
-        key = str(folder.resolve())
-        handle = opened().get(key)
-        if handle is None:
-            lock = FileLock(folder / LOCK, thread_local=False)
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                raise LibraryInUse(
-                    "Another Relay process owns this library.", "Use that one, or end it, or set RELAY_HOME to a folder of its own."
-                ) from None
-            handle = SimpleNamespace(lock=lock, client=None, users=0, write=threading.RLock(), trusted=True, rows=None)
-            opened()[key] = handle
-        with ExitStack() as undo:
-            if handle.users == 0:
-                undo.callback(_release, key, handle)
-            with handle.write, plain():
-                if handle.client is None:
-                    handle.client = _opened_client(folder)
-                store = cls(folder, handle, handle.client)
-            undo.pop_all()
+        with plain(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            key = str(folder.resolve())
+            handle = opened().get(key)
+            if handle is None:
+                handle = opened()[key] = _owned(folder)
         handle.users += 1
-        return store
+        return cls(folder, handle)
 
     @property
     def write(self) -> threading.RLock:
@@ -99,207 +164,191 @@ class Store:
         lock: threading.RLock = self.handle.write
         return lock
 
-    def _open_collection(self) -> Any:
-        with self._watched():
-            return self._client.get_or_create_collection(
-                COLLECTION, embedding_function=None, configuration={"hnsw": {"space": "cosine", "ef_search": 200}}
-            )
+    @property
+    def keywords(self) -> Keywords:
+        """The keyword index."""
+        held: Keywords = self.handle.keywords
+        return held
 
-    @contextmanager
-    def _watched(self) -> Iterator[None]:
-        """What an index complains about as sentences; it is not trusted any more, and made anew at the next open."""
-        from chromadb.errors import ChromaError
+    @property
+    def keeper(self) -> Keeper | None:
+        """Who makes the indexes level; None until `follow`."""
+        held: Keeper | None = self.handle.keeper
+        return held
 
-        try:
-            yield
-        except (sqlite3.DatabaseError, OSError, ChromaError) as error:
-            self.handle.trusted = False
-            seal.unseal(self.folder)
-            raise said(error, self.folder) from error
+    @property
+    def state(self) -> str:
+        """See Keeper.state."""
+        return self.keeper.state if self.keeper else "opening"
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """From here on a kill leaves indexes that are made anew."""
-        with self._watched():
-            seal.unseal(self.folder)
-            yield
+    def follow(self, truth: Callable[[], Truth]) -> None:
+        """From now on keep the indexes level with the truth, which is asked in another thread."""
+        with self.write:
+            if self.keeper is None:
+                self.handle.keeper = Keeper(self.write, self.keywords, self.handle.chroma, truth())
 
-    def add(self, rows: Sequence[Row], vectors: npt.NDArray[np.float32]) -> None:
-        """Put passages into both indexes; an id that is there is replaced."""
-        with self.write, self._writing():
-            for at in range(0, len(rows), BATCH):
-                part = rows[at : at + BATCH]
-                self._collection.upsert(
-                    ids=[str(row.id) for row in part],
-                    embeddings=vectors[at : at + BATCH],
-                    metadatas=[{"scope": row.scope} for row in part],
-                )
-            with self._writer:
-                self._writer.executemany("DELETE FROM words WHERE rowid = ?", [(row.id,) for row in rows])
-                self._writer.executemany(
-                    "INSERT INTO words (rowid, heading, text, scope) VALUES (?, ?, ?, ?)",
-                    [(row.id, row.heading, row.text, row.scope) for row in rows],
-                )
-            if self.handle.rows is not None:
-                self.handle.rows.add([row.id for row in rows], [row.scope for row in rows], vectors)
+    def add(self, rows: Sequence[Row], vectors: Vectors) -> None:
+        """Put passages into the indexes; an id that is there is replaced. What fails leaves the keyword index as it was."""
+        if not rows:
+            return
+        with self.write, plain():
+            self._mended(lambda: self.keywords.add(rows))
+            ids, scopes = [row.id for row in rows], [row.scope for row in rows]
+            if self.keeper:
+                self.keeper.rows.add(ids, scopes, vectors)
+            self._chroma(lambda: self.handle.chroma.put(ids, scopes, vectors))
 
     def delete(self, ids: Sequence[int]) -> None:
-        """Take passages out of both indexes; unknown ids are passed over."""
+        """Take passages out of the indexes; unknown ids are passed over. What a full disk leaves there goes with the next change."""
         if not ids:
             return
-        with self.write, self._writing():
-            for at in range(0, len(ids), BATCH):
-                self._collection.delete(ids=[str(id) for id in ids[at : at + BATCH]])
-            with self._writer:
-                self._writer.executemany("DELETE FROM words WHERE rowid = ?", [(id,) for id in ids])
-            if self.handle.rows is not None:
-                self.handle.rows.delete(ids)
+        with self.write, plain():
+            self.handle.doomed.update(ids)
+            with suppress(KnowledgeError):
+                self._mended(lambda: self.keywords.delete(sorted(self.handle.doomed)))
+                self.handle.doomed.clear()
+            if self.keeper:
+                self.keeper.rows.delete(ids)
+            self._chroma(lambda: self.handle.chroma.delete(ids))
 
-    def remember(self, load: Callable[[], Iterable[tuple[Sequence[int], Sequence[str], npt.NDArray[np.float32]]]]) -> None:
-        """Keep the vectors in memory from now on, unless they already are. `load` gives all of them: ids, scopes, vectors."""
-        if self.handle.rows is None:
-            with self.write:
-                rows = Rows()
-                for ids, scopes, vectors in load():
-                    rows.add(ids, scopes, vectors)
-                self.handle.rows = rows
+    def _mended(self, work: Callable[[], None]) -> None:
+        """A change of the keyword index; when its file is damaged, of a new one, which the keeper fills."""
+        try:
+            work()
+        except KnowledgeError:
+            if not self.keywords.damaged:
+                raise
+            self.keywords.renew()
+            self._wake()
+            work()
 
-    def dense(self, vector: npt.NDArray[np.float32], scopes: Sequence[str], count: int) -> list[int]:
+    def _chroma(self, work: Callable[[], None]) -> None:
+        """A change of Chroma; when it fails, the keeper makes it anew."""
+        try:
+            work()
+        except KnowledgeError:
+            self._wake()
+
+    def _wake(self) -> None:
+        if self.keeper:
+            self.keeper.wake()
+
+    def dense(self, vector: Vectors, scopes: Sequence[str], count: int) -> list[int]:
         """Ids of the `count` passages nearest to `vector` in `scopes`: exact when they are in memory, by Chroma otherwise."""
-        if self.handle.rows is not None and not self.handle.rows.full:
-            ids: list[int] = self.handle.rows.nearest(vector, scopes, count)
-            return ids
-        where = {"scope": {"$in": list(scopes)}} if len(scopes) > 1 else {"scope": scopes[0]}
-        with self._watched():
-            found = self._collection.query(query_embeddings=[vector], n_results=count, where=where, include=[])
-        return [int(id) for id in found["ids"][0]]
+        assert self.keeper, "followed before it is searched"
+        rows = self.keeper.loaded()
+        if not rows.full:
+            return rows.nearest(vector, scopes, count)
+        if self.handle.chroma.ready.is_set():
+            try:
+                ids: list[int] = self.handle.chroma.nearest(vector, scopes, count)
+                return ids
+            except KnowledgeError:
+                self._wake()
+        return self.keeper.scan(vector, scopes, count)
+
+    def ready(self) -> None:
+        """Wait until the vectors are in memory, or will never be, and the words are there."""
+        assert self.keeper, "followed before it is searched"
+        self.keeper.loaded()
+        self._wait_for_words()
+
+    def beside(self, vectors: Iterable[tuple[Sequence[int], Sequence[str], Vectors]]) -> Rows:
+        """Other vectors for all passages, beside those in use. The caller holds `write`."""
+        rows = Rows()
+        for ids, scopes, part in vectors:
+            rows.add(ids, scopes, part)
+        rows.whole.set()
+        return rows
+
+    def distrust(self) -> None:
+        """What Chroma holds is about to be no longer so: a kill from now on leaves it to be made anew."""
+        with plain(self.folder):
+            seal.unseal(self.folder, seal.CHROMA)
+
+    def exchange(self, rows: Rows) -> None:
+        """Search in those that `beside` made from now on; Chroma follows. The caller holds `write`; no search may be under way."""
+        assert self.keeper, "followed before it is changed"
+        self.keeper.rows = rows
+        self.handle.chroma.discard()
+        self.keeper.wake()
 
     def keyword(self, query: str, scopes: Sequence[str], count: int) -> list[tuple[int, float]]:
         """(id, BM25) of the `count` passages in `scopes` that match words of `query` best; higher is better."""
-        marks = ",".join("?" * len(scopes))
-        with self._watched(), self._reading:
-            words = self._telling(terms(query))
-            if not words:
-                return []
-            rows = self._reader.execute(
-                f"SELECT rowid, -rank FROM words WHERE words MATCH ? AND scope IN ({marks}) ORDER BY rank LIMIT ?",  # noqa: S608
-                (" OR ".join(map(_quoted, words)), *scopes, count),
-            ).fetchall()
-        return [(int(id), float(score)) for id, score in rows]
+        self._wait_for_words()
+        try:
+            return self.keywords.find(query, scopes, count)
+        except KnowledgeError:
+            if not self.keywords.damaged:
+                raise
+        self._wake()
+        self._wait_for_words()
+        return self.keywords.find(query, scopes, count)
 
-    def _telling(self, words: Sequence[str]) -> list[str]:
-        """Those of the words that occur, rarest first, and in a large library only as many as can be scored in time.
+    def _wait_for_words(self) -> None:
+        """While they are made anew; not when that cannot be done for now."""
+        if self.keeper and not self.keeper.trouble:
+            self.keywords.whole.wait(PATIENCE)
 
-        Scoring takes 1.4 µs a match. The two rarest always stay; words that half the library holds weigh next to nothing.
-        """
-        counted = ((self._reader.execute("SELECT count(*) FROM words WHERE words MATCH ?", (_quoted(word),)), word) for word in words)
-        held = sorted((number, word) for rows, word in counted if (number := int(rows.fetchone()[0])))
-        kept: list[str] = []
-        matches = 0
-        for number, word in held:
-            matches += number
-            if len(kept) >= ALWAYS and matches > MOST_MATCHES:
-                break
-            kept.append(word)
-        return kept
-
-    def counts(self) -> tuple[int, int]:
-        """Passages in Chroma and in the keyword index."""
-        with self._watched(), self._reading:
-            words = int(self._reader.execute("SELECT count(*) FROM words").fetchone()[0])
-            return int(self._collection.count()), words
+    def settle(self, seconds: float | None = None) -> bool:
+        """Wait until nothing is left to be done, or can be done for now."""
+        return not self.keeper or self.keeper.level.wait(seconds)
 
     def ids(self) -> tuple[set[int], set[int]]:
-        """Ids in Chroma and in the keyword index."""
-        with self._watched(), self._reading:
-            words = {int(row[0]) for row in self._reader.execute("SELECT rowid FROM words")}
-            return {int(id) for id in self._collection.get(include=[])["ids"]}, words
+        """Ids in Chroma and in the keyword index, once they are settled."""
+        self.settle()
+        return self.handle.chroma.ids(), self.keywords.ids()
+
+    def word_ids(self) -> set[int] | None:
+        """Ids in the keyword index; None when its file is damaged."""
+        try:
+            return self.keywords.ids()
+        except KnowledgeError:
+            if not self.keywords.damaged:
+                raise
+            return None
 
     def clear(self) -> None:
-        """Empty both indexes."""
-        with self.write, self._writing():
-            self._client.delete_collection(COLLECTION)
-            self._collection = self._open_collection()
-            self.handle.rows = None
-            with self._writer:
-                self._writer.execute("DELETE FROM words")
+        """Empty the indexes; the keeper fills them again from the truth."""
+        with self.write:
+            self.keywords.renew()
+            self.handle.chroma.discard()
+            if self.keeper:
+                self.keeper.forget()
 
     def close(self) -> None:
         """Give the folder up when nobody else in this process uses it."""
-        self._writer.close()
-        with self._reading:
-            self._reader.close()
         self.handle.users -= 1
-        if self.handle.users <= 0:
-            _release(str(self.folder.resolve()), self.handle, self.folder)
+        if self.handle.users > 0:
+            return
+        opened().pop(str(self.folder.resolve()), None)
+        with ExitStack() as last:
+            last.callback(self.handle.lock.release)
+            if self.keeper:
+                self.keeper.stop()
+            with self.write:
+                last.callback(self.handle.chroma.close, sealed=True)
+                self.keywords.close()
 
 
-def _quoted(word: str) -> str:
-    return f'"{word}"'
+def _owned(folder: Path) -> SimpleNamespace:
+    """What the copies of our modules share of a folder."""
+    lock = FileLock(folder / LOCK, thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise LibraryInUse(
+            "Another Relay process owns this library.", "Use that one, or end it, or set RELAY_HOME to a folder of its own."
+        ) from None
+    with ExitStack() as undo:
+        undo.callback(lock.release)
+        parts = {"keywords": Keywords(folder), "chroma": Chroma(folder)}
+        undo.pop_all()
+    return SimpleNamespace(lock=lock, users=0, write=threading.RLock(), keeper=None, doomed=set[int](), **parts)
 
 
-def _release(key: str, handle: Any, clean: Path | None = None) -> None:
-    """Close the last use of a folder. `clean`: the folder, when its indexes may be sealed."""
-    opened().pop(key, None)
-    with ExitStack() as last:
-        last.callback(handle.lock.release)
-        if handle.client is not None:
-            handle.client.close()
-        if clean and handle.trusted:
-            seal.seal(clean)
-
-
-def _opened_client(folder: Path) -> Any:
-    """Chroma on files that were checked, or on none."""
-    if seal.intact(folder):
-        client = _open_client(folder)
-        seal.renew(folder)
-        return client
-    seal.discard(folder)
-    return _open_client(folder)
-
-
-def _open_client(folder: Path) -> Any:
-    """Chroma on `folder`/chroma; when it cannot be opened it is thrown away and made anew, for it can be rebuilt."""
+def _client(path: Path) -> Any:
     import chromadb
     from chromadb.config import Settings
-    from chromadb.errors import ChromaError
 
-    path = folder / seal.CHROMA
-    settings = Settings(anonymized_telemetry=False, allow_reset=False)
-    try:
-        return chromadb.PersistentClient(path=str(path), settings=settings)
-    except (ChromaError, ValueError, RuntimeError, OSError, sqlite3.Error, KeyError):
-        shutil.rmtree(path, ignore_errors=True)
-    try:
-        return chromadb.PersistentClient(path=str(path), settings=settings)
-    except (ChromaError, ValueError, RuntimeError, OSError, sqlite3.Error, KeyError) as error:
-        raise KnowledgeError(
-            f"The vector index cannot be opened ({type(error).__name__}).", "Check the disk and the rights on the library folder."
-        ) from error
-
-
-def _connect(folder: Path) -> sqlite3.Connection:
-    """The keyword index; a damaged file is thrown away, for it can be rebuilt."""
-    path = folder / seal.KEYWORDS
-    try:
-        return _connected(path)
-    except sqlite3.DatabaseError:
-        seal.discard_keywords(folder)
-        return _connected(path)
-
-
-def _connected(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, check_same_thread=False, timeout=30)
-    with ExitStack() as undo:
-        undo.callback(connection.close)
-        connection.execute("PRAGMA journal_mode = WAL")
-        # A search reads hundreds of rows: mapped pages need no copy and no small cache.
-        connection.execute("PRAGMA mmap_size = 1073741824")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute(
-            "CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(heading, text, scope UNINDEXED, tokenize = 'porter unicode61')"
-        )
-        connection.commit()
-        undo.pop_all()
-    return connection
+    return chromadb.PersistentClient(path=str(path), settings=Settings(anonymized_telemetry=False, allow_reset=False))

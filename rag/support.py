@@ -1,7 +1,8 @@
 """How much of an answer the passages carry: its sentences one by one, by words and by meaning. Pure; knows no model, no library.
 
-A sentence is supported when a few sentences of a passage hold its words (and the passage every number in it), say what it
-adds to the question, or mean the same. What an answer puts in quotation marks must stand in a passage, word for word.
+A sentence is supported when a few sentences of a passage hold its words, say what it adds to the question, or mean the same;
+never against a "not", and never with a number that stands elsewhere. What an answer puts in quotation marks
+must stand in a passage, word for word.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from rag import figures
 from rag.chunk import sentences
+from rag.figures import ITEM
 from rag.retrieve import Passage
 from rag.words import content
 
@@ -26,10 +29,11 @@ ASKED = 0.3
 """Share of the question's words that must stand beside what a short answer adds."""
 ALIKE = 0.8
 """Cosine from which a passage's sentence means the same."""
-ITEM = re.compile(r"^\W*\d{1,2}[.)](?:\s|$)")
-NEGATION = re.compile(
-    r"\b(?:not|no|never|none|nor|cannot|without|unless|except|neither|only)\b|n['’]t\b|\b(?:ne|pas|sans|tidak|bukan|tanpa)\b", re.I
-)
+NEGATION = re.compile(r"\b(?:not|no|never|none|nor|cannot|neither)\b|n['’]t\b|\b(?:ne|pas|jamais|tidak|bukan|tanpa)\b|\bn['’](?=\w)", re.I)
+CLAUSE = re.compile(r"[,;:()\n]|(?<=[.!?])\s|\b(?:and|et|dan|but|however|although|unless|except|while|mais|sauf|tetapi|kecuali)\b", re.I)
+"""Where a "not" ends to count."""
+BESIDE = 0.6
+"""Share of the words beside a number that must stand beside it in the passage too."""
 MOST = 40
 """Claims of one answer that are looked at."""
 LEAST_QUOTE = 4
@@ -39,12 +43,18 @@ FILLER = content("answer question correct yes no total only up take takes there"
 CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.S)
 MARK = re.compile(r"\[(\d{1,2})\](?![(:])")
 MARKS = re.compile(r"(?:\s*\[\d{1,2}\](?![(:]))+")
+PREFIX = re.compile(r"^\W*(?:passage \d+\s*:|the (?:sentence|quote|answer) is\s*:|\([^()]{1,120}\)|answer\s*:|quote\s*:)\s*", re.I)
 QUOTED = re.compile(r"[\"“«„]([^\"“”«»„]{8,400})[\"”»“]")
+SOURCES = r"(?:documents?|passages?|texts?|context|sources?|excerpts?|handbook|documents? provided)"
+SAYS = r"(?:say|state|mention|specify|tell|contain|provide|include|describe|cover|give|address|answer|indicate|discuss)"
 DECLINES = re.compile(
-    r"\b(?:documents?|passages?|texts?|context|sources?|information)\b.{0,40}\b(?:do|does|did)(?: not|n't|n’t)\b"
-    r"|\b(?:not|never) (?:said|told|stated|mentioned|specified|given|provided|contained|covered)\b|\bno (?:information|mention)\b"
-    r"|\bI (?:do not|don't|don’t|cannot|can't|can’t) (?:know|say|tell|find|answer)\b"
-    r"|\bunable to (?:answer|find)\b|\b(?:ne (?:dit|disent|mentionne|précise)\w*)\b|\btidak (?:menyebut|disebut|ada informasi)\w*",
+    rf"\b{SOURCES}\b.{{0,30}}\b(?:do|does|did)(?: not|n't|n’t)\s+(?:\w+\s+)?{SAYS}"
+    r"|\b(?:not|never) (?:\w+ )?(?:said|told|stated|mentioned|specified|described|given|provided|covered|found|contained)"
+    rf" (?:in|by) .{{0,20}}{SOURCES}"
+    rf"|\bno (?:information|mention)\b.{{0,30}}(?:\b{SOURCES}\b|\babout\b|\bon\b|\bof\b)"
+    r"|\bI (?:do not|don't|don’t|cannot|can't|can’t) (?:know|say|tell|find|answer)\b|\bunable to (?:answer|find)\b"
+    r"|\b(?:texte|documents?|passages?)\b.{0,30}\bne (?:dit|disent|mentionne|précise)\w*|\btidak ada informasi\b"
+    r"|\b(?:dokumen|teks)\b.{0,20}\btidak menyebut\w*",
     re.I,
 )
 """An answer that says that it does not know tells nothing that needs support."""
@@ -62,6 +72,8 @@ class Claim:
     text: str
     """Without its marks."""
     marks: tuple[int, ...] = ()
+    declines: bool = False
+    """It says that the documents do not say: a claim only when a passage carries it after all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,23 +119,40 @@ def _sentences(answer: str) -> Iterator[Claim]:
     text = CODE.sub(lambda match: " " * len(match[0]), answer)
     for start, end in _with_marks(text):
         marks = tuple(int(mark) for mark in dict.fromkeys(MARK.findall(text[start:end])))
-        yield Claim(start, end, " ".join(MARKS.sub("", text[start:end]).split()), marks)
+        told = " ".join(MARKS.sub("", text[start:end]).split())
+        yield Claim(start, end, told, marks, DECLINES.search(told) is not None)
 
 
 def declines(answer: str) -> bool:
-    """Whether all that an answer says is that it does not know."""
-    return bool(DECLINES.search(answer)) and not claims(answer)
+    """Whether all that an answer says is that it does not know, or it says nothing at all."""
+    said = claims(answer)
+    return not answer.strip() or (bool(said) and all(claim.declines for claim in said))
+
+
+def copied(answer: str, passages: Sequence[Passage]) -> bool:
+    """Whether an answer of code alone stands in a passage."""
+    bare = "\n".join(line for line in answer.splitlines() if not line.lstrip().startswith("```")).strip(" `\n")
+    return bool(bare) and any(holds(passage.text, bare) for passage in passages)
 
 
 def quoted(reply: str, passages: Sequence[Passage]) -> tuple[int, str] | None:
     """(number of the passage, the quote) when a model that was asked for a quote gave one that stands in a passage."""
     for line in reply.splitlines():
-        words = MARK.sub(" ", line).strip(" \t\"'“”«»„*_>-")
-        if len(words.split()) >= LEAST_QUOTE:
+        bare = PREFIX.sub("", MARK.sub(" ", line))
+        for words in (bare, *QUOTED.findall(bare)):
+            words = words.strip(" \t\"'“”«»„*_>-")
             for n, passage in enumerate(passages, 1):
-                if holds(passage.text, words):
+                if _is_quote(words, passage.text):
                     return n, words
     return None
+
+
+def _is_quote(words: str, text: str) -> bool:
+    """A few words stand anywhere; it takes more of them, or a whole sentence."""
+    if len(words.split()) >= LEAST_QUOTE:
+        return holds(text, words)
+    whole = _words(words)
+    return len(whole) >= 3 and any(_words(text[start:end]) == whole for start, end in sentences(text))
 
 
 def _with_marks(text: str) -> list[tuple[int, int]]:
@@ -141,9 +170,7 @@ def _with_marks(text: str) -> list[tuple[int, int]]:
 
 def _tells(text: str) -> bool:
     bare = ITEM.sub("", text).strip(" *_-•>|")
-    if not content(bare) or bare.startswith("#") or bare.endswith(("?", ":")) or not re.search(r"\w", bare):
-        return False
-    return not DECLINES.search(bare)
+    return bool(content(bare)) and not bare.startswith("#") and not bare.endswith(("?", ":"))
 
 
 def judge(answer: str, passages: Sequence[Passage], question: str = "", likeness: Likeness = ()) -> Grounding:
@@ -151,7 +178,9 @@ def judge(answer: str, passages: Sequence[Passage], question: str = "", likeness
     out = []
     for at, claim in enumerate(claims(answer)):
         near = likeness[at] if at < len(likeness) else ()
-        out.append(_backed(claim, passages, question, near))
+        backed = _backed(claim, passages, question, near)
+        if backed.n or not claim.declines:
+            out.append(backed)
     held = sum(claim.n > 0 for claim in out)
     return Grounding(tuple(out), question, held, round(held / len(out), 4) if out else 0.0)
 
@@ -159,11 +188,11 @@ def judge(answer: str, passages: Sequence[Passage], question: str = "", likeness
 def _backed(claim: Claim, passages: Sequence[Passage], question: str, near: Sequence[tuple[float, int]]) -> Backed:
     """A passage that the claim cites goes before an equally good one."""
     best = Backed(claim.start, claim.end, 0, 0.0, "", claim.text, claim.marks)
-    if not _quotes_match(claim.text, passages):
+    if not _quotes_match(claim.text, passages) or not _numbers_stand(claim.text, question, passages):
         return best
     for n, passage in enumerate(passages, 1):
         alike, sentence = near[n - 1] if n <= len(near) else (0.0, -1)
-        score = carries(claim.text, question, passage, alike)
+        score = carries(claim.text, question, passage, alike, sentence)
         if score >= SUPPORT and (score, n in claim.marks) > (best.score, best.n in claim.marks):
             words = best_sentence(f"{claim.text} {question}", passage.text)
             by_meaning = alike >= ALIKE and not content(claim.text) <= content(words)
@@ -172,50 +201,82 @@ def _backed(claim: Claim, passages: Sequence[Passage], question: str, near: Sequ
     return best
 
 
-def carries(claim: str, question: str, passage: Passage, alike: float = 0.0) -> float:
-    """0 to 1: how well a passage carries a claim; SUPPORT and up when it does. A number that it does not hold is fatal."""
-    if not _digits(claim) <= _digits(passage.text):
-        return 0.0
+def carries(claim: str, question: str, passage: Passage, alike: float = 0.0, sentence: int = -1) -> float:
+    """0 to 1: how well a passage carries a claim by words or meaning; SUPPORT and up when it does."""
     if (len(claim.split()) > 1 and holds(passage.text, claim)) or any(holds(passage.text, quote) for quote in _quotes(claim)):
         return 1.0
     by_meaning = SUPPORT + (1 - SUPPORT) * (alike - ALIKE) / (1 - ALIKE) if alike >= ALIKE else 0.0
+    if by_meaning and not _agree(claim, nth_sentence(passage.text, sentence) or best_sentence(claim, passage.text)):
+        by_meaning = 0.0
     return max(by_words(claim, question, passage), answers(claim, question, passage.text), by_meaning)
 
 
-def _digits(text: str) -> set[str]:
-    """The numbers of a text: "1,000" is "1000", and a list's own number is none."""
-    plain = ITEM.sub("", re.sub(r"(?<=\d),(?=\d{3}\b)", "", text))
-    return set(re.findall(r"\d+(?:\.\d+)?", plain))
+def _agree(claim: str, sentence: str) -> bool:
+    """Whether both say it, or both deny it: clause by clause of the claim, by the clause that shares most words with it."""
+    clauses = [(content(part), bool(NEGATION.search(part))) for part in CLAUSE.split(sentence)]
+    for part in CLAUSE.split(claim):
+        wanted = content(part)
+        if len(wanted) > 1:
+            most = max(len(wanted & there) for there, _ in clauses)
+            near = [denied for there, denied in clauses if len(wanted & there) == most]
+            if most and bool(NEGATION.search(part)) not in near:
+                return False
+    return True
+
+
+def _numbers_stand(claim: str, question: str, passages: Sequence[Passage]) -> bool:
+    """Whether each number of the claim stands in one sentence or row with the words that are beside it in the claim.
+
+    Those of the question and of the passages' names need not stand anywhere else.
+    """
+    told, given = figures.plain(claim), figures.numbers(figures.plain(question))
+    held = [(figures.numbers(line), content(line)) for passage in passages for line in _lines(passage)]
+    for passage in passages:
+        given |= figures.numbers(figures.plain(passage.place))
+    for value, beside in figures.near(told):
+        words = frozenset(word for word in content(beside) if not word.isdigit()) - FILLER
+        if value not in given and not any(value in values and len(words & there) >= BESIDE * len(words) for values, there in held):
+            return False
+    return True
+
+
+def _lines(passage: Passage) -> Iterator[str]:
+    """The passage's sentences, each with the names that it stands under."""
+    for start, end in sentences(passage.text):
+        yield f"{figures.plain(passage.text[start:end])} {passage.heading}"
 
 
 def by_words(claim: str, question: str, passage: Passage) -> float:
     """Share of the claim's words in the best few sentences in a row; what it adds to the question weighs more.
 
-    0 when a negative claim finds no negation there. The names that the passage stands under count as said.
+    0 when the sentence that is closest denies what the claim says, or the other way. The names that the passage stands under
+    count as said.
     """
-    wanted, named = content(claim), content(passage.place)
-    new, negative = wanted - content(question) - FILLER, bool(NEGATION.search(claim))
+    wanted, named = content(figures.plain(claim)), content(passage.place)
+    new = wanted - content(figures.plain(question)) - FILLER
     spans = list(sentences(passage.text))
     best = 0.0
     for first in range(len(spans)):
         for last in range(first, min(first + WINDOW, len(spans))):
             text = passage.text[spans[first][0] : spans[last][1]]
-            shared = wanted & (content(text) | named)
-            if len(shared) < SHARED or (negative and not NEGATION.search(text)):
-                continue
-            every = len(shared) / len(wanted)
-            best = max(best, NEW * len(shared & new) / len(new) + (1 - NEW) * every if new else every)
+            shared = wanted & (content(figures.plain(text)) | named)
+            every = len(shared) / max(1, len(wanted))
+            score = NEW * len(shared & new) / len(new) + (1 - NEW) * every if new else every
+            if len(shared) >= SHARED and score > best and _agree(claim, text):
+                best = score
     return best
 
 
 def answers(sentence: str, question: str, text: str) -> float:
-    """How sure one sentence of `text` says what the answer adds to the question: all of it, beside words of the question.
+    """How sure one sentence of `text` says what a short answer adds to the question: all of it, beside words of the question.
 
     0 when the answer adds nothing, or no sentence holds it; else SUPPORT and up, by the share of the question's words.
     """
-    asked = content(question)
-    added = content(sentence) - asked - FILLER
-    holding = (asked & there for start, end in sentences(text) if added <= (there := content(text[start:end])))
+    asked = content(figures.plain(question))
+    added = content(figures.plain(sentence)) - asked - FILLER
+    lines = (text[start:end] for start, end in sentences(text))
+    agreeing = (line for line in lines if bool(NEGATION.search(sentence)) <= bool(NEGATION.search(line)))
+    holding = (asked & there for line in agreeing if added <= (there := content(figures.plain(line))))
     share = (
         max((len(shared) / len(asked) for shared in holding if len(shared) >= min(2, len(asked))), default=0.0) if added and asked else 0.0
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from rag.plain import plain
 from rag.report import Report, total
 from rag.scopes import DEMO
 from rag.store import Store
-from rag.walk import inside, under
+from rag.walk import UPLOAD, inside, under
 from rag.watch import Key, Watcher
 
 FRESH_S = 60.0
@@ -30,8 +30,10 @@ TELL_S = 30.0
 class Sync:
     """The folders of one open library."""
 
-    def __init__(self, store: Store, manifest: Manifest, intake: Callable[[], Intake]) -> None:
-        self._store, self._manifest, self._intake = store, manifest, intake
+    def __init__(
+        self, store: Store, manifest: Manifest, intake: Callable[[], Intake], ingesting: Callable[[], AbstractAsyncContextManager[None]]
+    ) -> None:
+        self._store, self._manifest, self._intake, self._ingesting = store, manifest, intake, ingesting
         self._turns: dict[Key, asyncio.Lock] = {}
         self._memories: dict[Key, Memory] = {}
         self._watcher: Watcher | None = None
@@ -56,7 +58,8 @@ class Sync:
         folders = await asyncio.to_thread(self._folders_of, order)
         keys = [key for key in folders if key]
         await asyncio.to_thread(self._remember, keys, watched)
-        async with self._turn(keys, progress):
+        # Two uploads of one name must not find it free at the same time.
+        async with self._turn(keys or [(order.scope, UPLOAD)], progress):
             reports = await self._intake().run(order, progress)
         for key, report in zip(folders, reports, strict=False):
             if key:
@@ -118,6 +121,7 @@ class Sync:
                     except TimeoutError:
                         continue
                 await held.enter_async_context(lock)
+            await held.enter_async_context(self._ingesting())
             yield
 
     def _folders_of(self, order: Order) -> list[Key | None]:
@@ -167,6 +171,8 @@ class Sync:
         memory.waiting = False
         order = Order([Path(key[1])], key[0], memory=memory)
         async with self._turn([key]):
+            if await asyncio.to_thread(self._manifest.folders.find, *key) is None:
+                return False  # forgotten while the watcher waited
             (report,) = await self._intake().run(order, silent)
         await asyncio.to_thread(self._tell_news, key, report)
         return memory.waiting

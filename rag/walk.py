@@ -61,34 +61,42 @@ def plan(path: Path, known: Mapping[str, DocumentInfo], stamps: Mapping[str, Sta
     `known` by source, `stamps` by document. `home`: the data home, which is passed over: what is in it comes of ingesting.
     """
     full = path.expanduser().resolve()
+    if home and (full == home or home in full.parents):
+        return Plan(
+            failed=((_name(path), f"{_name(path)} is Relay's own data, which holds keys and passwords. Name another."),), reached=False
+        )
     try:
         status = full.stat()
     except OSError as error:
-        return Plan(failed=((path.name or str(path), _unreached(path, full, known, error)),), reached=False)
+        return Plan(failed=((_name(path), _unreached(path, full, known, error)),), reached=False)
     if not stat.S_ISDIR(status.st_mode):
-        return Plan((Candidate(full, full.as_posix(), full.name, Stamp.of(status)),))
+        return Plan((_candidate(full, Stamp.of(status)),))
     return _folder(full, known, stamps, home)
 
 
 def _folder(root: Path, known: Mapping[str, DocumentInfo], stamps: Mapping[str, Stamp], home: Path | None) -> Plan:
     walked = walk(root, home)
     wanted = [(file, stamp) for file, stamp in walked.files if readable(file.name)]
-    found = [Candidate(file, file.as_posix(), file.name, stamp) for file, stamp in wanted]
+    found = [_candidate(file, stamp) for file, stamp in wanted]
     here = {candidate.source for candidate in found}
     closed = [inside(folder) for folder in (*walked.refused, *walked.lost)]
     gone = [info for info in known.values() if info.source not in here and under(info.source, [inside(root)])]
     torn = _torn_off([info for info in gone if not under(info.source, closed)], stamps)
-    failed = [(folder.name, f"The folder {folder.name} cannot be opened. Check that you may read it.") for folder in walked.refused]
-    failed += [(folder.name, f"The folder {folder.name} is empty: its disk is not connected. {KEPT}") for folder in torn]
-    failed += [(root.name, f"The folder {root.name} went while it was read. {KEPT}")] if root in walked.lost else []
+    failed = [(_name(folder), f"The folder {_name(folder)} cannot be opened. Check that you may read it.") for folder in walked.refused]
+    failed += [(_name(folder), f"The folder {_name(folder)} is empty: its disk is not connected. {KEPT}") for folder in torn]
+    failed += [(_name(root), f"The folder {_name(root)} went while it was read. {KEPT}")] if root in walked.lost else []
     closed += [inside(folder) for folder in torn]
     left = tuple(info for info in gone if not under(info.source, closed))
     reached = root not in (*walked.refused, *walked.lost, *torn)
     return Plan(tuple(found), left, tuple(failed), len(walked.files) - len(wanted), reached)
 
 
+def _candidate(file: Path, stamp: Stamp | None) -> Candidate:
+    return Candidate(file, spelled(file), PurePath(spelled(file)).name, stamp)
+
+
 def _unreached(path: Path, full: Path, known: Mapping[str, DocumentInfo], error: OSError) -> str:
-    name = path.name or str(path)
+    name = _name(path)
     if any(under(source, [inside(full)]) for source in known):
         return f"The folder {name} cannot be reached: it does not exist, or its disk is not connected. {KEPT}"
     if isinstance(error, FileNotFoundError):
@@ -111,6 +119,10 @@ def _empty(folder: Path, device: str) -> Path | None:
             return folder if str(folder.stat().st_dev) != device and next(entries, None) is None else None
     except OSError:
         return None
+
+
+def _name(path: Path) -> str:
+    return PurePath(spelled(path)).name or spelled(path)
 
 
 def upload(path: Path, name: str, number: int = 1) -> Candidate:
@@ -151,7 +163,12 @@ def _look(path: Path, walked: Walk) -> None:
 
 def inside(folder: Path) -> str:
     """What the source of every file in it begins with."""
-    return folder.as_posix().rstrip("/") + "/"
+    return spelled(folder).rstrip("/") + "/"
+
+
+def spelled(path: Path) -> str:
+    """A path in letters that every store takes: a name that is not in UTF-8 has its bytes written out."""
+    return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
 
 
 def under(source: str, folders: Sequence[str]) -> bool:

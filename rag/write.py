@@ -10,12 +10,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 
+from base.errors import KnowledgeError
 from rag.manifest import DocumentInfo, Manifest, Stored, Vectors
 from rag.plain import plain
 from rag.stamp import Stamp
@@ -47,16 +49,26 @@ class Writer:
             for info, text, passages, vectors, sentences in entries:
                 numbered.append((info, text, [replace(one, id=first + at) for at, one in enumerate(passages)], vectors, sentences))
                 first += len(passages)
-            if rows := [row(one) for _, _, passages, _, _ in numbered for one in passages]:
-                self._store.add(rows, np.concatenate([vectors for _, _, passages, vectors, _ in numbered if passages]))
-            self._store.delete(self._manifest.replace(numbered))
+            rows = [row(one) for _, _, passages, _, _ in numbered for one in passages]
+            with ExitStack() as undo:
+                undo.callback(self._store.delete, [one.id for one in rows])
+                if rows:
+                    self._store.add(rows, np.concatenate([vectors for _, _, passages, vectors, _ in numbered if passages]))
+                gone = self._manifest.replace(numbered)
+                undo.pop_all()
+            self._store.delete(gone)
+            self._stamp(stamps)
+
+    def _stamp(self, stamps: Mapping[str, Stamp]) -> None:
+        """What does not fit on a full disk costs the next sync some hashing, and this one nothing."""
+        with suppress(KnowledgeError):
             self._manifest.folders.stamp(stamps)
 
     def keep(self, stamps: Mapping[str, Stamp]) -> None:
         """How the files of unchanged documents look."""
         with self._store.write, plain():
             if not self.cancelled.is_set():
-                self._manifest.folders.stamp(stamps)
+                self._stamp(stamps)
 
     def move(self, old: DocumentInfo, candidate: Candidate) -> dict[str, Any]:
         """Give a document the name of the file that it was found in; what a report has to say of it.
@@ -76,7 +88,7 @@ class Writer:
                 stored, vectors = self._manifest.passages("p.document = ?", [old.id], None)
                 self._store.add([row(one) for one in stored], vectors)
             if candidate.stamp:
-                self._manifest.folders.stamp({old.id: candidate.stamp})
+                self._stamp({old.id: candidate.stamp})
         told = {"no_text": ((new.name, new.error),)} if new.state == "no_text" else {"documents": (new.id,)}
         return {"moved": 1, "deleted": int(overwritten is not None), **told}
 
@@ -109,7 +121,12 @@ class Writer:
 
 def context(passage: Stored) -> str:
     """What a passage's text leaves unsaid: the names it stands under."""
-    return f"{passage.document} › {passage.heading}" if passage.heading else passage.document
+    return named(passage.document, passage.heading)
+
+
+def named(document: str, heading: str) -> str:
+    """`context`, of its parts."""
+    return f"{document} › {heading}" if heading else document
 
 
 def row(passage: Stored) -> Row:

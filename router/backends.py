@@ -10,6 +10,7 @@ import json
 import math
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -17,6 +18,11 @@ from typing import Any, Protocol
 
 import httpx2
 import openai
+
+with suppress(ImportError):
+    # The SDK looks for httpx among the loaded modules at every request, and fails when it finds half of it: the library's
+    # keeper imports chromadb, and httpx with it, in a thread. So it is loaded before either begins.
+    import httpx  # noqa: F401
 
 from base.errors import BackendError, CutShort, Limited, Refused, TimedOut, Unfit, Unreachable
 from router.catalog import Catalog, Entry, Place

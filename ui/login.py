@@ -218,9 +218,11 @@ class Door:
 def _introduce(headers: Headers, peer: str) -> list[tuple[bytes, bytes]]:
     """The request's headers with the proxy's user as a login, and without any other login."""
     settings = runtime().settings
-    named = headers.getlist(settings.user_header)
+    named, told = headers.getlist(settings.user_header), headers.getlist(settings.groups_header)
+    # Twice means that the proxy added its own to what a browser sent: whose is whose?
+    groups = told[0] if len(told) == 1 else ""
     # A name that stands there twice was sent by the browser too.
-    user = runtime().access.named(peer, named[0], ",".join(headers.getlist(settings.groups_header))) if len(named) == 1 else ""
+    user = runtime().access.named(peer, named[0], groups) if len(named) == 1 else ""
     kept_headers = [(name, value) for name, value in headers.raw if name.lower() not in {b"cookie", b"authorization"}]
     cookies = [part for part in headers.get("cookie", "").split(";") if not part.strip().startswith(COOKIE)]
     if user:

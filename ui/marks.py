@@ -1,13 +1,13 @@
 """Marks what no passage carries in an answer's text. Pure; knows no page and no model.
 
-The mark is a link that relay.js takes no step for: the page shows what it means when it is pointed at.
+The mark is a link that relay.js takes no step for; relay.css says what it means when it is pointed at.
 """
 
 from __future__ import annotations
 
 from rag.support import Grounding
 
-MARK = ' [?](#relay-unsupported "No passage carries this.")'
+MARK = " [?](#relay-unsupported)"
 
 
 def marked(text: str, grounding: Grounding | None) -> str:

@@ -21,7 +21,7 @@ from agents.assistant import Assistant
 from agents.events import Control, Event, Message, Turn
 from base.errors import RelayError
 from rag.cite import Citation
-from ui import citations, login, panel, pickers, remember_rooms, uploads
+from ui import knowledge, login, pickers, remember_rooms, uploads
 from ui.runtime import Runtime, runtime
 from ui.stream import Painter
 
@@ -60,6 +60,7 @@ class Chat:
     task: asyncio.Task[Any] | None = None
     pending: tuple[str, ...] = ()
     """Documents that came without a question; they go with the next one."""
+    desk: knowledge.Desk = field(default_factory=knowledge.Desk)
     uploads: bool = False
     lost: bool = False
     """The uploads were forgotten while the page was away."""
@@ -110,6 +111,7 @@ async def start() -> None:
 async def show_pickers() -> None:
     """The pickers, as soon as the models are known."""
     try:
+        await cl.context.emitter.set_commands(pickers.COMMANDS)
         assistant = await runtime().assistant()
         await pickers.show(assistant.models())
         if problem := assistant.catalog_error():
@@ -249,7 +251,9 @@ async def _paint(this: Chat, assistant: Assistant, turn: Turn, painter: Painter)
 async def _read(this: Chat, exchange: Exchange, assistant: Assistant, files: Sequence[object]) -> bool:
     """Read the files of a message, unless an edit brings them again; whether any can be used."""
     this.uploads, this.lost = True, False
-    exchange.attached = tuple(dict.fromkeys((*exchange.attached, *await uploads.read(assistant, files, this.scope))))
+    read = await uploads.read(assistant, files, this.scope)
+    this.desk.files |= read
+    exchange.attached = tuple(dict.fromkeys((*exchange.attached, *read)))
     return bool(exchange.attached)
 
 
@@ -276,23 +280,6 @@ async def keep(action: cl.Action) -> None:
     this = chat()
     if this.control is not None and action.payload.get("turn") == this.turn:
         this.control.keep.set()
-
-
-async def cite(action: cl.Action) -> None:
-    """A citation was pressed: open its passage in the side panel."""
-    this = chat()
-    citation = this.cited.get((str(action.payload.get("turn")), int(action.payload.get("n") or 0)))
-    if citation is None or str(citation.passage_id) not in this.passages:
-        await cl.context.emitter.send_toast("This passage is no longer known here. Ask again to open it.", "info")
-        return
-    try:
-        assistant, id, allowed = await runtime().assistant(), str(citation.passage_id), scopes()
-        passage = await assistant.passage(id, allowed)
-        before, after = citations.around(passage, await assistant.library.neighbours(id, allowed))
-    except RelayError as error:
-        await cl.context.emitter.send_toast(str(error), "info")
-        return
-    await panel.show(panel.passage(citation, before, passage.text, after))
 
 
 async def review(session: WebsocketSession) -> None:

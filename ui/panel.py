@@ -1,18 +1,20 @@
-"""The side panel with a cited passage. Knows Chainlit's sidebar; finds and decides nothing."""
+"""The side panel: a cited passage, or the knowledge page. Knows Chainlit's sidebar; finds and decides nothing."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import chainlit as cl
 
 from rag.cite import Citation
 from ui.citations import where
 
-ELEMENT = "RelayPassage"
 
-
-def passage(citation: Citation, before: str, text: str, after: str) -> cl.CustomElement:
+def passage(citation: Citation, turn: str, before: str, text: str, after: str) -> cl.CustomElement:
     """The passage for the side panel: what stands around it, and the quote to mark."""
     props = {
+        "turn": turn,
         "n": citation.n,
         "document": citation.document,
         "where": where(citation),
@@ -21,9 +23,20 @@ def passage(citation: Citation, before: str, text: str, after: str) -> cl.Custom
         "text": text,
         "after": after,
         "quote": citation.quote,
+        # Only a PDF has both: the panel then asks for its page.
+        "page": citation.page,
     }
+    return _element("RelayPassage", props)
+
+
+def knowledge(first: Mapping[str, Any], query: str) -> cl.CustomElement:
+    """The knowledge page, with what it shows first."""
+    return _element("RelayKnowledge", {"document": "Knowledge", "first": dict(first), "query": query})
+
+
+def _element(name: str, props: dict[str, Any]) -> cl.CustomElement:
     # With an address of its own the element is not written to disk for every opening; 'side' would open the panel by itself.
-    return cl.CustomElement(name=ELEMENT, props=props, display="inline", url=f"/public/elements/{ELEMENT}.jsx")
+    return cl.CustomElement(name=name, props=props, display="inline", url=f"/public/elements/{name}.jsx")
 
 
 async def show(element: cl.CustomElement) -> None:

@@ -7,6 +7,7 @@ from typing import Literal, cast
 
 import chainlit as cl
 from chainlit.context import context
+from chainlit.types import CommandDict
 
 from agents.assistant import ModelInfo
 from agents.events import Effort, Knowledge
@@ -21,6 +22,17 @@ EFFORT = (
     ("draft", "Draft", "The small model alone, fastest"),
     ("refine", "Draft → refine", "A small model drafts, a larger one refines"),
 )
+
+COMMANDS: list[CommandDict] = [
+    {
+        "id": "Knowledge",
+        "description": "What is in the library, and why something is found or not",
+        "icon": "library",
+        "button": False,
+        "persistent": False,
+        "selected": False,
+    }
+]
 
 SNIPPET = """def totals(rows):
     result = {}
@@ -85,3 +97,16 @@ def choices(picked: dict[str, str] | None) -> tuple[str, Knowledge, Effort]:
         cast(Knowledge, knowledge) if knowledge in {row[0] for row in KNOWLEDGE} else "auto",
         cast(Literal["auto", "draft", "refine"], effort) if effort in {row[0] for row in EFFORT} else "auto",
     )
+
+
+def is_knowledge(message: cl.Message | None) -> bool:
+    """Whether it asks for the knowledge page, by the menu or written out."""
+    if message is None:
+        return False
+    return message.command == "Knowledge" or message.content.strip().lower().split(maxsplit=1)[:1] == ["/knowledge"]
+
+
+def query_of(message: cl.Message) -> str:
+    """What to search for there; '' for nothing."""
+    text = message.content.strip()
+    return text if message.command else " ".join(text.split()[1:])

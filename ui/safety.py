@@ -6,7 +6,8 @@ socket is same-origin, writes from another origin are refused, and the page may 
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
+from html import escape
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -44,6 +45,9 @@ HEADERS = {
 }
 CLOSED = ("/docs", "/redoc", "/openapi.json")
 """The web framework's own pages, which nobody here needs."""
+FILES = "/project/file/"
+"""Where Chainlit serves what was uploaded, under the type that it came with: an HTML file there would be a page of ours."""
+INERT = {"Content-Security-Policy": "default-src 'none'; sandbox", "Content-Disposition": "attachment"}
 LOCAL = ["localhost", "127.0.0.1", "[::1]"]
 
 
@@ -64,6 +68,8 @@ class Guard:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
+                if scope["path"].startswith(FILES):
+                    headers.update(INERT)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
@@ -83,9 +89,14 @@ def refused(scope: MutableMapping[str, Any]) -> PlainTextResponse | None:
     return None
 
 
-def clean_page(html: str) -> str:
-    """The page without what Chainlit loads from elsewhere; a policy stops fetches, but not 'preconnect'."""
-    return "\n".join(line for line in _whole_links(html) if not ("https://" in line and line.lstrip().startswith("<link")))
+def clean_page(html: str, hosts: Iterable[str] = ()) -> str:
+    """The page without what Chainlit loads from elsewhere; a policy stops fetches, but not 'preconnect'.
+
+    It is told the `hosts` to which its links may lead, for public/relay.js.
+    """
+    lines = [line for line in _whole_links(html) if not ("https://" in line and line.lstrip().startswith("<link"))]
+    names = f'<meta name="relay-links" content="{escape(",".join(sorted(hosts)))}">'
+    return "\n".join(lines).replace("<head>", f"<head>\n    {names}", 1)
 
 
 def _whole_links(html: str) -> list[str]:
@@ -99,8 +110,11 @@ def _whole_links(html: str) -> list[str]:
     return lines
 
 
-def secure(*names: str) -> None:
-    """Put all of it in place, for this machine and `names`, once for a process: Starlette takes no middleware after its start."""
+def secure(*names: str, links: Iterable[str] = ()) -> None:
+    """Put all of it in place, once for a process: Starlette takes no middleware after its start.
+
+    The page answers to this machine and to `names`; its links may lead to the hosts in `links`.
+    """
     if getattr(server.app.state, "relay_secured", False):
         return
     server.app.state.relay_secured = True
@@ -111,4 +125,4 @@ def secure(*names: str) -> None:
     # None means same-origin to engine.io; Chainlit's [] means any.
     server.sio.eio.cors_allowed_origins = None
     original: Callable[[str], str] = server.get_html_template
-    server.get_html_template = lambda root_path: clean_page(original(root_path))
+    server.get_html_template = lambda root_path: clean_page(original(root_path), links)

@@ -166,7 +166,7 @@ def carried(grounding: Grounding | None) -> dict[str, Any] | None:
         return None
     said, held = len(grounding.claims), grounding.supported
     if not held:
-        text = "No passage carries this answer; it comes from the model alone"
+        text = "No passage was found that carries this answer"
     elif held < said:
         text = f"The passages carry {held} of {said} statements; the others are marked"
     else:

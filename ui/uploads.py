@@ -45,14 +45,18 @@ def sentence(name: str, report: Report) -> str:
     return f"Read {name} · {count(report.passages, 'passage')}"
 
 
-async def read(assistant: Assistant, elements: Sequence[object], scope: str) -> tuple[str, ...]:
-    """Read a message's files, one visible step each; returns the ids of the documents that can be used."""
-    documents: list[str] = []
+async def read(assistant: Assistant, elements: Sequence[object], scope: str) -> dict[str, Path]:
+    """Read a message's files, one visible step each; returns the documents that can be used, by id, with their files.
+
+    Chainlit keeps a file as long as its page may come back.
+    """
+    documents: dict[str, Path] = {}
     for element in elements:
         path, name = getattr(element, "path", None), getattr(element, "name", "")
         if path:
-            documents += await _read_one(assistant, Path(path), name or Path(path).name, scope)
-    return tuple(documents)
+            found = await _read_one(assistant, Path(path), name or Path(path).name, scope)
+            documents |= dict.fromkeys(found, Path(path))
+    return documents
 
 
 async def _read_one(assistant: Assistant, path: Path, name: str, scope: str) -> Sequence[str]:

@@ -47,7 +47,10 @@ function Chip({ turn, citation }) {
       data-found={found ? 'relay' : 'model'}
       aria-label={label}
       title={label}
-      onClick={() => callAction({ name: 'relay_cite', payload: { turn, n } })}
+      onClick={(event) => {
+        window.relay.remember(event.currentTarget);
+        callAction({ name: 'relay_cite', payload: { turn, n } });
+      }}
     >
       <span className="relay-chip-n">[{n}]</span>
       <span className="relay-chip-name">{name}</span>

@@ -54,7 +54,7 @@ async def figures(data: Path) -> tuple[Asked, list[float]]:
     embedder = embed.Embedder.load(settings.models / embed.NAME)
     asked = questions(data)
     with tempfile.TemporaryDirectory() as work:
-        library = await Library.open(replace(settings, home=Path(work), models_dir=str(settings.models), demo=False), embedder)
+        library = await Library.open(replace(settings, home=Path(work, "home"), models_dir=str(settings.models), demo=False), embedder)
         write(load(data / "squad").corpus, Path(work) / "squad")
         for corpus in CORPORA:
             path = data / "chunks" / f"{corpus}.md" if corpus in CHUNKS else Path(work) / "squad" if corpus == "squad" else data / corpus

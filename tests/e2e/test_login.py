@@ -23,7 +23,14 @@ from base.settings import Settings
 from rag.embed import NAME, Embedder
 from rag.library import Library
 
-SCRIPT = "replies:\n  - {when: 'story', say: '" + "word " * 200 + "', token_s: 0.1}\n  - {when: '.', say: 'The passage tells it [1].'}\n"
+SCRIPT = f"""
+replies:
+  - {{when: story, say: '{"word " * 200}', token_s: 0.1}}
+  - {{when: 'Question: When does', say: 'The yearly regatta of the sailing club begins on the ninth of June [1].'}}
+  - {{when: marzipan, say: 'The Falcon project of the harbour opens with the word marzipan [1].'}}
+  - {{when: turmeric, say: 'The Falcon project of the harbour opens with the word turmeric [1].'}}
+  - {{when: '.', say: 'The passage tells it [1].'}}
+"""
 PASSWORD = "a long enough password"
 NOTES = {
     "user:ann": "# Falcon\n\nThe Falcon project of the harbour opens with the word marzipan.\n",
@@ -270,7 +277,7 @@ def test_behind_a_proxy_its_header_says_who_asks(house: Callable[..., Server], o
         page.keyboard.press("Escape")
         send(page, REGATTA)
         finished(page, 2)
-        expect(page.locator(ANSWER).last).to_contain_text("The passage tells it" if june else "The documents do not say.")
+        expect(page.locator(ANSWER).last).to_contain_text("ninth of June" if june else "The documents do not say.")
     nobody = open_page(server.url)
     expect(nobody.get_by_text("The proxy in front of Relay did not name somebody", exact=False)).to_be_visible(timeout=20_000)
     # A cookie of somebody's does not outweigh the header, and a name sent twice is no name.

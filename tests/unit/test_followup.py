@@ -12,7 +12,7 @@ LEANING = [
     ("and for part-timers?", "How many weeks of paid parental leave may an employee take, and for part-timers?"),
     ("When do I have to ask for it?", "How many weeks of paid parental leave may an employee take, when do I have to ask for it?"),
     ("Why?", "How many weeks of paid parental leave may an employee take, why?"),
-    ("NASA's too?", "NASA's too?"),
+    ("NASA's too?", "How many weeks of paid parental leave may an employee take, NASA's too?"),
     ("et pour un temps partiel ?", "How many weeks of paid parental leave may an employee take, et pour un temps partiel ?"),
     ("bagaimana dengan cuti sakit?", "How many weeks of paid parental leave may an employee take, bagaimana dengan cuti sakit?"),
 ]
@@ -31,6 +31,16 @@ ALONE = [
     "What is the difference between competitive and excepted service, and why does it matter?",
     "Thanks!",
     "ok thank you",
+    "thanks, that helps",
+    "That's great, thanks",
+    "Who is the CEO?",
+    "When is payday?",
+    "Is there any parking?",
+    "What is a one-time password?",
+    "Can I take leave this Friday?",
+    "And where do I park my bike?",
+    "Is it possible to work abroad?",
+    "Combien de jours en été ?",
     "Translate it into French",
     "Make that shorter.",
     "",
@@ -46,6 +56,7 @@ def test_what_stands_alone_or_speaks_of_the_answer_stays_as_it_is(asked: str) ->
 def test_a_chain_goes_back_to_the_question_it_began_with_and_stays_short() -> None:
     chain = ["Who painted it?", LEAVE, "And for part-timers?", "Does it need a form?"]
     assert whole("Which one?", chain) == f"{LEAVE[:-1]}, Does it need a form, which one?"
+    assert whole("And for part-timers?", [LEAVE, "Thanks!", "Translate that into French"]) == f"{LEAVE[:-1]}, and for part-timers?"
     assert whole("And then?", [LEAVE, *["And for her?"] * 40]).startswith(LEAVE[:-1])
     assert len(whole("And then?", ["word " * 200])) <= MOST
 

@@ -16,7 +16,7 @@ import pytest
 from base.errors import KnowledgeError, LibraryInUse, PrepareError
 from base.progress import silent
 from base.settings import ROOT, Settings
-from rag import embed, retrieve
+from rag import embed, prepare, retrieve
 from rag.embed import Embedder
 from rag.library import DEMO, Library
 
@@ -111,6 +111,21 @@ async def test_a_second_upload_of_a_name_does_not_replace_the_first(library: Lib
     assert len(await texts(library, "what is the secret ingredient of the soup?", "chat:1")) == 3
     again = await library.ingest([files[1], files[1]], "chat:1", names=["soup.txt", "soup.txt"])
     assert (again.added, again.unchanged, again.documents) == (0, 2, (first.documents[1],))
+
+
+async def test_two_uploads_of_one_name_at_the_same_time_are_both_kept(library: Library, tmp_path: Path) -> None:
+    files = [tmp_path / str(number) for number in range(2)]
+    for file, herb in zip(files, ("nutmeg", "thyme"), strict=True):
+        file.write_text(f"The secret ingredient of the annual soup is {herb}.")
+    await asyncio.gather(*(library.ingest([file], "user:x", names=["soup.txt"]) for file in files))
+    assert [info.name for info in await library.documents("user:x")] == ["soup (2).txt", "soup.txt"]
+
+
+async def test_relays_own_data_is_not_taken_in(library: Library) -> None:
+    (library.settings.home / "users.yaml").write_text("people: {}\n")
+    for path in (library.settings.home, library.settings.library):
+        report = await library.ingest([path])
+        assert report.added == 0 and "keys and passwords" in report.failed[0][1]
 
 
 async def test_a_link_to_a_document_outlives_its_change(library: Library, folder: Path) -> None:
@@ -302,7 +317,7 @@ def test_the_export_runs_nothing_from_the_current_directory(tmp_path: Path, monk
     monkeypatch.setenv("PYTHONPATH", str(path))
     monkeypatch.chdir(hostile)
     with pytest.raises(PrepareError, match="early end"):
-        embed._run_export(Path("../stage"), silent)
+        prepare.run("rag.export", (str(stage),), Path("../stage"), silent, "The model")
     assert not (tmp_path / "ran").exists()
 
 

@@ -52,3 +52,10 @@ def test_the_best_sentence_is_found_for_each_passage() -> None:
     parts = [np.array([[0, 5], [30, 40]], dtype=np.float32), None, np.zeros((0, 2), dtype=np.float32), np.array([[9, 0]], dtype=np.float32)]
     best = retrieve.best_parts(np.array([0.1, 0.2, 0.3, 0.4], dtype=np.float32), parts, query)
     assert best.tolist() == pytest.approx([0.6, 0.2, 0.3, 1.0])
+
+
+def test_a_part_that_is_gone_meanwhile_adds_nothing() -> None:
+    rows = Rows()
+    rows.add([1], ["shared"], np.ones((1, 4), dtype=np.float32))
+    rows.add([], [], np.zeros((0, 0), dtype=np.float32))
+    assert rows.nearest(np.ones(4, dtype=np.float32), ("shared",), 5) == [1]

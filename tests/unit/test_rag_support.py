@@ -59,7 +59,7 @@ def test_an_answer_is_taken_apart_into_what_it_tells() -> None:
         "Here is what I found:\n\n# Credit hours\n\n1. You can earn 24 hours. [1] They never expire [2].\n"
         "- Is that enough?\n```\nx[1] = 24\n```\n[2] Tips count. The passages do not say who pays."
     )
-    found = claims(answer)
+    found = [claim for claim in claims(answer) if not claim.declines]
     assert [(claim.text, claim.marks) for claim in found] == [
         ("You can earn 24 hours.", (1,)),
         ("They never expire.", (2,)),
@@ -78,7 +78,10 @@ def test_an_answer_is_taken_apart_into_what_it_tells() -> None:
         ("Tidak ada informasi tentang itu.", True),
         ("The documents do not say who pays. Taxis are paid by the agency.", False),
         ("You have 25 days.", False),
-        ("", False),
+        ("", True),
+        ("Dental care is not covered.", False),
+        ("No, meals are not provided.", False),
+        ("You must give no information to the press.", False),
     ],
 )
 def test_saying_that_one_does_not_know(answer: str, says_nothing: bool) -> None:
@@ -90,3 +93,65 @@ def test_a_quote_must_stand_in_a_passage_word_for_word() -> None:
     assert quoted("Sure!\n> you can EARN up to  24 credit hours", [PASSAGE]) == (1, "you can EARN up to  24 credit hours")
     for reply in ("none", "None.", "", "You can earn up to 25 credit hours.", "24", "Only people can use credit hours"):
         assert quoted(reply, [PASSAGE]) is None
+
+
+def carried(answer: str, *texts: str, asked: str = "", heading: str = "") -> int:
+    passages = [Passage(str(n), "Handbook", "d", heading, None, None, text, 0, len(text)) for n, text in enumerate(texts)]
+    return judge(answer, passages, asked).supported
+
+
+CONTRADICTED = [
+    ("Smoking is allowed in the building.", "Smoking is not allowed in the building.", "Is smoking allowed in the building?"),
+    (
+        "Yes, contractors are eligible for sick leave.",
+        "Contractors are not eligible for sick leave.",
+        "Are contractors eligible for sick leave?",
+    ),
+    ("The office is open on public holidays.", "The office is never open on public holidays.", ""),
+    ("Employees may carry over 20 days.", "Employees get 20 days. Employees may carry over 5 days.", ""),
+    ("The fee is 20 euros.", "Employees get 20 days. The fee is 50 euros.", ""),
+    ("Sick leave is 20 days.", "Annual leave | 20\nSick leave | 10", "How long is sick leave?"),
+]
+
+
+@pytest.mark.parametrize(("answer", "text", "asked"), CONTRADICTED)
+def test_what_contradicts_the_documents_is_not_carried(answer: str, text: str, asked: str) -> None:
+    assert carried(answer, text, asked=asked) == 0
+
+
+SAME = [
+    (
+        "Annual leave is 20 days [1] and sick leave is 10 days [2].",
+        ("Annual leave is 20 days a year.", "Sick leave is 10 days a year."),
+        "",
+    ),
+    ("After 7 years you get 25 days of leave.", ("Everybody gets 25 days of leave after some years.",), "What do I get after 7 years?"),
+    ("The fee is 5000 dollars.", ("The fee is $5,000.00 dollars for everybody.",), ""),
+    ("It is 50 percent of the fee.", ("A refund is 50% of the fee.",), "How much is refunded?"),
+    ("You get twenty days of leave.", ("Everybody gets 20 days of leave.",), ""),
+    ("Work begins at 9 AM on each Monday.", ("Work begins at 9:00 AM on each Monday.",), ""),
+    ("No, dental care is not covered by the plan [1].", ("Dental care is not covered by the plan.",), "Is dental care covered?"),
+    ("You may carry over 5 days of leave.", ("You may carry over 5 days of leave, but not more.",), ""),
+]
+
+
+@pytest.mark.parametrize(("answer", "texts", "asked"), SAME)
+def test_the_same_in_another_form_is_carried(answer: str, texts: tuple[str, ...], asked: str) -> None:
+    assert carried(answer, *texts, asked=asked) == 1
+
+
+def test_a_number_of_the_heading_counts_as_said() -> None:
+    assert carried("In 2024 the office is closed on Friday.", "The office is closed on Friday in this year.", heading="2024") == 1
+
+
+@pytest.mark.parametrize(
+    ("reply", "text"),
+    [
+        ("有給休暇は年間20日です。", "年度の休暇について。\n有給休暇は年間20日です。"),
+        ("CEO: Maria Lopez", "People\nCEO: Maria Lopez\nCFO: Jan Smit"),
+        ('Passage 1: "The office opens at nine in the morning."', "The office opens at nine in the morning. It closes at five."),
+        ("(Handbook) The office opens at nine in the morning.", "The office opens at nine in the morning."),
+    ],
+)
+def test_quotes_are_found_in_what_models_write_around_them(reply: str, text: str) -> None:
+    assert quoted(reply, [Passage("1", "Handbook", "d", "", None, None, text, 0, len(text))]) is not None
