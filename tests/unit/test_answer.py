@@ -395,12 +395,18 @@ def alone(tmp_path: Path, script: str) -> Desk:
 
 async def test_a_single_model_that_rests_is_tried_by_one_message_at_a_time(tmp_path: Path) -> None:
     desk = alone(tmp_path, "replies:\n  - {fail: '500', times: 1}\n  - {say: 'Here I am.', first_s: 0.3}")
-    assert isinstance((await desk.events(Turn("Hi")))[-1], Failed)
-    first, second = await asyncio.gather(desk.events(Turn("Hi")), desk.events(Turn("Hi")))
-    assert sorted(type(events[-1]).__name__ for events in (first, second)) == ["Answered", "Failed"]
-    failed = next(events[-1] for events in (first, second) if isinstance(events[-1], Failed))
+
+    async def end() -> Event:
+        stream: Any = desk.conductor.answer(Turn("Hi"))
+        return [event async for event in stream][-1]
+
+    assert isinstance(await end(), Failed)
+    ends = await asyncio.gather(end(), end())
+    assert sorted(type(one).__name__ for one in ends) == ["Answered", "Failed"]
+    failed = next(one for one in ends if isinstance(one, Failed))
     assert "another message is trying it again" in failed.error and failed.kind == "Resting"
-    assert isinstance((await desk.events(Turn("Hi")))[-1], Answered)
+    assert isinstance(await end(), Answered)
+    await desk.router.backends.close()
 
 
 async def test_a_server_that_wants_a_moment_gets_it_when_nobody_else_is_next(tmp_path: Path) -> None:
