@@ -205,7 +205,7 @@ async def test_a_reranker_orders_the_first_candidates(
     made: Callable[..., Path], variants: Path, prepared_models: Path, tmp_path: Path
 ) -> None:
     made("cross", "reranker")
-    plain = Settings(tmp_path, models_dir=str(prepared_models), demo=False)
+    plain = Settings(tmp_path / "home", models_dir=str(prepared_models), demo=False)
     with_one = replace(plain, reranker=str(variants / "cross"))
     docs = tmp_path / "docs"
     docs.mkdir()
