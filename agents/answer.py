@@ -74,9 +74,12 @@ class Tally:
     """Sums the turn's steps as they end, and remembers the newest step's text."""
 
     began: float
+    large: Entry | None = None
+    """The model that the answer is compared with."""
     totals: Totals = field(default_factory=Totals)
     written: str = ""
     writer: str = ""
+    always_large: float = 0.0
 
     def see(self, event: Event) -> None:
         """Take one event into account. A step that has said nothing yet does not erase the one before it."""
@@ -88,6 +91,9 @@ class Tally:
 
     def _add(self, done: StepDone) -> None:
         t = self.totals
+        if self.large and done.role != "check":
+            # One question to the large model: what the answering step read and wrote, at its price.
+            self.always_large = self.large.price.of(done.tokens_in, done.tokens_out)
         # Nobody sees a token of the check.
         own = None if done.ttft_ms is None or done.role == "check" else round(done.start_ms + done.ttft_ms, 2)
         first = [ms for ms in (t.ttft_ms, own) if ms is not None]
@@ -103,7 +109,7 @@ class Tally:
 
     def close(self) -> Totals:
         """The totals with the turn's wall time."""
-        return replace(self.totals, ms=_ms(self.began))
+        return replace(self.totals, ms=_ms(self.began), always_large=round(self.always_large, 9))
 
 
 class Conductor:
@@ -115,11 +121,13 @@ class Conductor:
 
     async def answer(self, turn: Turn) -> AsyncIterator[Event]:
         """The stream of one turn; ends with Answered, Stopped or Failed."""
-        tally = Tally(time.perf_counter())
+        tally = Tally(time.perf_counter(), self._router.dearest())
         try:
             async with aclosing(self._events(turn, tally)) as events:
                 async for event in events:
                     tally.see(event)
+                    if isinstance(event, StepDone):
+                        self._router.spending.see(event)
                     yield event
         except Halted:
             yield Stopped(tally.written, tally.close())
@@ -129,7 +137,10 @@ class Conductor:
     async def _events(self, turn: Turn, tally: Tally) -> AsyncGenerator[Event, None]:
         catalog, began = self._router.current(), time.perf_counter()
         earlier = [message.content for message in turn.history if message.role == "user"]
-        intent = await asyncio.to_thread(self._router.intent, turn.text, earlier)
+        if turn.intent:
+            intent = self._router.pinned(turn.intent)
+        else:
+            intent = await asyncio.to_thread(self._router.intent, turn.text, earlier)
         yield IntentFound(intent, _ms(began))
         began = time.perf_counter()
         route = self._router.route(catalog, intent.name, turn.text, turn.model)
@@ -200,14 +211,17 @@ class Conductor:
         return prompt.passage_budget(entry, turn.text, entry.passage_tokens or self._settings.passage_tokens)
 
     def _recipe(self, work: _Work) -> recipes.Recipe:
-        """Draft alone, or draft and refine. A model of the user's own choice answers alone unless they ask for more."""
+        """Draft alone, or draft and refine. A model of the user's own choice answers alone unless they ask for more, and so does
+
+        the one that a policy of the fastest or the best has chosen.
+        """
         turn, route = work.turn, work.route
         asked = prompt.question(turn.text, numbered(work.passages) if work.passages else "")
         large, no_large = self._router.large(work.catalog, route, turn.text)
         messages, weighty = (*turn.history, asked), self._router.weighty(turn)
         held = turn.knowledge == "docs"
         brief = recipes.Brief(route, large, no_large, messages, weighty, self._settings.long_draft, held)
-        alone = turn.effort == "draft" or (turn.effort == "auto" and turn.model != "auto")
+        alone = turn.effort == "draft" or (turn.effort == "auto" and (turn.model != "auto" or self._settings.policy != "balanced"))
         return recipes.direct(brief) if alone else recipes.draft_refine(brief)
 
     def _driver(self, work: _Work, system: Callable[[Entry], Message]) -> Driver:

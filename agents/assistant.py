@@ -55,6 +55,14 @@ class Assistant:
         blocked = self._router.backends.blocked(catalog)
         return tuple(ModelInfo(e.name, e.about, e.name not in blocked, blocked.get(e.name, ""), e.starter) for e in catalog.models.values())
 
+    def intents(self) -> tuple[str, ...]:
+        """Every intent that a message may be said to be."""
+        return tuple(sorted(self._router.detector.names))
+
+    async def correct(self, text: str, intent: str) -> None:
+        """Keep the user's word that a message was an intent's."""
+        await asyncio.to_thread(self._router.correct, text, intent)
+
     def catalog_error(self) -> str:
         """Why the newest catalog file is not in use; '' when it is."""
         self._router.current()

@@ -19,6 +19,7 @@ from base.errors import BackendError
 from router import call
 from router.backends import Backends
 from router.catalog import Catalog, Entry
+from router.health import Health
 
 Filter = Callable[[str], str]
 """Filters a step's text as it passes; called with '' at the end for what it held back."""
@@ -49,7 +50,7 @@ class Driver:
     """One turn's recipe. `outcome` is there when `run` has ended well."""
 
     def __init__(
-        self, catalog: Catalog, backends: Backends, health: call.Health, prompt: Prompt, new_filter: Callable[[], Filter], began: float
+        self, catalog: Catalog, backends: Backends, health: Health, prompt: Prompt, new_filter: Callable[[], Filter], began: float
     ) -> None:
         self._catalog, self._backends, self._health = catalog, backends, health
         self._prompt, self._new_filter, self._began = prompt, new_filter, began
@@ -139,7 +140,7 @@ class Driver:
             tokens_in=read,
             tokens_out=wrote,
             tokens_per_s=round((wrote - 1) / after_first, 1) if wrote > 1 and after_first > 0 else None,
-            cost=round(read / 1000 * price.input + wrote / 1000 * price.output, 9),
+            cost=round(price.of(read, wrote), 9),
             counted=how,
             finish=finish,
         )

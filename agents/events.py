@@ -56,6 +56,8 @@ class Turn:
     text: str
     history: tuple[Message, ...] = ()
     model: str = "auto"
+    intent: str = ""
+    """What the user says that it is; '' lets the router find out."""
     knowledge: Knowledge = "auto"
     effort: Effort = "auto"
     scopes: tuple[str, ...] = ("shared",)
@@ -207,6 +209,8 @@ class Totals:
     ms: float = 0.0
     ttft_ms: float | None = None
     models: tuple[str, ...] = ()
+    always_large: float = 0.0
+    """What the last step's tokens would have cost at the large model's price: the cost of always asking that one."""
 
 
 @dataclass(frozen=True, slots=True)

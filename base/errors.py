@@ -8,7 +8,9 @@ RelayError
 ├── RoutingError          no model can take the message
 ├── BackendError          a model was asked and did not answer
 │   ├── Unreachable       nobody listens there, or the connection broke
-│   ├── Refused           it answered with an error: key, model name, rate limit, its own failure
+│   ├── Refused           it answered with an error: key, model name, its own failure
+│   ├── Limited           it asks to slow down
+│   ├── Resting           it failed a moment ago, and one message at a time tries it again
 │   ├── Unfit             the request does not fit the model: too long, or not understood
 │   ├── TimedOut          it stayed silent for longer than its allowance
 │   ├── Busy              its queue is full
@@ -53,6 +55,11 @@ class RoutingError(RelayError):
 class BackendError(RelayError):
     """A model was asked and did not answer."""
 
+    def __init__(self, what: str, remedy: str = "", retry_after: float = 0.0) -> None:
+        super().__init__(what, remedy)
+        self.retry_after = retry_after
+        """Seconds that the server asked to wait; 0 when it did not say."""
+
 
 class Unreachable(BackendError):
     """Nobody listens there, or the connection broke."""
@@ -60,6 +67,14 @@ class Unreachable(BackendError):
 
 class Refused(BackendError):
     """It answered with an error."""
+
+
+class Limited(BackendError):
+    """It asks to slow down."""
+
+
+class Resting(BackendError):
+    """It failed a moment ago, and one message at a time tries it again."""
 
 
 class Unfit(BackendError):

@@ -40,6 +40,14 @@ class Settings:
     """Where prepared models stand, when several homes share them; models/ in the home otherwise."""
     starter_file: str = ""
     """A local SmolLM2 GGUF file or the wheel that holds it, for machines that cannot fetch it."""
+    policy: str = "balanced"
+    """Which models go first: fast (the smallest that can), balanced (the catalog's priorities) or best (the largest)."""
+    budget_cost: float = 0.0
+    """Notional dollars that one answer's model may cost; dearer models are passed over. 0 for no bound."""
+    budget_s: float = 0.0
+    """Seconds that one answer may take, as measured of each model. 0 for no bound."""
+    budget_tokens: int = 0
+    """Tokens a day; when they are spent, the smallest model answers alone. 0 for no bound."""
     long_message: int = 280
     """Characters from which a message asks for the large model."""
     long_draft: int = 600
@@ -130,6 +138,10 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
         raise SettingsError(f"{settings.port} is no port.", "Choose one from 1024 to 65535, such as 8000.")
     if not -1 <= settings.floor <= 1:
         raise SettingsError(f"A floor of {settings.floor:g} is no similarity.", "Choose one from 0 to 1, such as 0.34.")
+    if settings.policy not in ("fast", "balanced", "best"):
+        raise SettingsError(f"'{settings.policy}' is no policy.", "Choose fast, balanced or best.")
+    if min(settings.budget_cost, settings.budget_s, settings.budget_tokens) < 0:
+        raise SettingsError("A budget is below 0.", "Set it to 0 for no bound, or to what an answer may cost.")
     if settings.check not in ("auto", "always", "off"):
         raise SettingsError(f"'{settings.check}' is no way to check.", "Choose auto, always or off.")
     settings.proxies()

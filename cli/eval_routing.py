@@ -8,10 +8,13 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from agents.assistant import open_router
+from agents.corrections import Trial
 from base.errors import SettingsError
 from base.files import write_atomic
 from base.settings import load_settings
@@ -27,21 +30,36 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--predictions", type=Path, metavar="OUT", help="write each row's prediction")
     parser.add_argument("--fit", action="store_true", help="fit the head from the examples first, and keep it")
+    parser.add_argument(
+        "--from-corrections", action="store_true", help="show what your corrections would change; with --fit, take them as examples"
+    )
     parser.add_argument("--out", type=Path, help="with --fit: write the head here instead of into the data home")
 
 
 def run(options: argparse.Namespace) -> int:
     """Fit, measure, or both."""
-    if not options.fit and options.file is None:
+    if not options.fit and options.file is None and not options.from_corrections:
         raise SettingsError("Nothing to do.", "Name a file of labelled messages, or say --fit.")
     router = open_router(load_settings())
     said: dict[str, Any] = {}
+    trial = router.trial() if options.from_corrections else None
+    if trial:
+        said["corrections"] = _changes(trial)
     if options.fit:
-        said["fit"] = dict(router.fit(options.out).metrics)
+        said["fit"] = dict((router.take(trial, options.out) if trial else router.fit(options.out)).metrics)
     if options.file is not None:
         said |= _measure(router, _rows(options.file), options.predictions)
     print(json.dumps(said, ensure_ascii=False) if options.json else _prose(said))
     return 0
+
+
+def _changes(trial: Trial) -> dict[str, Any]:
+    """What the corrections would change, and what that does to the head's own measure."""
+    figures = {name: head.metrics["cross_validated"] for name, head in (("before", trial.before), ("after", trial.after))}
+    return {
+        "changes": [asdict(effect) for effect in trial.effects],
+        **{name: {key: metrics[key] for key in ("macro_f1", "wrong_specialist_rate")} for name, metrics in figures.items()},
+    }
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -99,11 +117,24 @@ def _figures(rows: list[dict[str, str]], found: list[Intent], took: list[float],
 
 
 def _prose(said: dict[str, Any]) -> str:
-    lines: list[str] = []
+    lines: list[str] = list(_corrected(said["corrections"])) if "corrections" in said else []
     if "fit" in said:
         crossed = said["fit"]["cross_validated"]
         lines.append(f"Fitted from {said['fit']['messages']} messages: macro-F1 {crossed['macro_f1']:.3f} in cross-validation")
     return "\n".join([*lines, *(_measured(said) if "rows" in said else ())])
+
+
+def _corrected(said: dict[str, Any]) -> Iterator[str]:
+    if not said["changes"]:
+        yield "You have made no corrections yet."
+        return
+    for one in said["changes"]:
+        text = " ".join(one["text"].split())
+        change = f"{one['now']} → {one['after']}" if one["now"] != one["after"] else f"stays {one['now']}"
+        yield f"  {change:32} (you: {one['label']})  {text[:80]}"
+    for name, when in (("before", "Without"), ("after", "With")):
+        figures = said[name]
+        yield f"{when} them: macro-F1 {figures['macro_f1']:.3f}, wrong specialist {figures['wrong_specialist_rate']:.3f}, cross-validated"
 
 
 def _measured(said: dict[str, Any]) -> list[str]:

@@ -7,10 +7,13 @@ Backend makes one request and streams it, `call.py` decides what happens when th
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
 
 import httpx2
@@ -21,7 +24,7 @@ with suppress(ImportError):
     # keeper imports chromadb, and httpx with it, in a thread. So it is loaded before either begins.
     import httpx  # noqa: F401
 
-from base.errors import BackendError, CutShort, Refused, TimedOut, Unfit, Unreachable
+from base.errors import BackendError, CutShort, Limited, Refused, TimedOut, Unfit, Unreachable
 from router.catalog import Catalog, Entry, Place
 from router.choose import ABSENT
 from router.queues import Line
@@ -46,6 +49,8 @@ class Params:
     max_tokens: int
     temperature: float = 0.0
     seed: int = 7
+    connect_s: float = 5.0
+    total_s: float = 600.0
 
 
 class Runtime(Protocol):
@@ -153,6 +158,7 @@ class Backend:
                 max_tokens=params.max_tokens,
                 temperature=params.temperature,
                 seed=params.seed,
+                timeout=httpx2.Timeout(params.total_s, connect=params.connect_s),
             )
 
         try:
@@ -168,7 +174,7 @@ class Backend:
         if isinstance(error, openai.APITimeoutError | httpx2.TimeoutException):
             return TimedOut(f"{where} did not answer in time.", "Try again, or choose another model.")
         if isinstance(error, openai.APIStatusError):
-            return _status(where, error.status_code, _reason(error, self._key), self.place)
+            return _status(where, error.status_code, _reason(error, self._key), self.place, _retry_after(error.response.headers))
         if isinstance(error, openai.APIConnectionError | httpx2.HTTPError):
             return Unreachable(f"{where} cannot be reached.", f"Is it running at {_shown(self.place.url)}?")
         return CutShort(f"{where} sent something that is not an answer ({type(error).__name__}).", "Check that it speaks the OpenAI API.")
@@ -291,17 +297,36 @@ def _first_listed(names: Sequence[str], listed: Sequence[str]) -> str:
     return names[0]
 
 
-def _status(where: str, status: int, reason: str, place: Place) -> BackendError:
+def _status(where: str, status: int, reason: str, place: Place, retry_after: float) -> BackendError:
     said = f" It says: {reason.rstrip('.')}." if reason else ""
     if status in (401, 403):
         return Refused(f"{where} does not accept the key.", f"Check {place.key_env or 'its access rules'}.")
     if status == 404:
         return Refused(f"{where} does not know the model.{said}", "Check 'aliases' or 'deployments' in the catalog.")
     if status == 429:
-        return Refused(f"{where} asks to slow down.", "Try again in a moment.")
+        return Limited(f"{where} asks to slow down.", _when(retry_after), retry_after)
     if status in (400, 413, 422):
         return Unfit(f"{where} refused the request.{said}", "Shorten the conversation, or choose another model.")
-    return Refused(f"{where} failed with status {status}.{said}", "Try again, or choose another model.")
+    if status == 408:
+        return TimedOut(f"{where} did not answer in time.", "Try again, or choose another model.", retry_after)
+    return Refused(f"{where} failed with status {status}.{said}", "Try again, or choose another model.", retry_after)
+
+
+def _when(retry_after: float) -> str:
+    return f"Try again in {retry_after:.0f} s." if retry_after >= 1 else "Try again in a moment."
+
+
+def _retry_after(headers: Mapping[str, str]) -> float:
+    """Seconds that a server asks to wait, by Retry-After as a number or a date; 0 when it does not say so legibly."""
+    said = headers.get("retry-after", "").strip()
+    try:
+        return max(0.0, float(said)) if math.isfinite(float(said)) else 0.0
+    except ValueError:
+        pass
+    try:
+        return max(0.0, (parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
+        return 0.0
 
 
 def _reason(error: openai.APIStatusError, key: str) -> str:

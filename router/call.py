@@ -14,41 +14,17 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Literal
 
-from base.errors import BackendError, Busy, CutShort, Refused, RoutingError, TimedOut, Unfit, Unreachable
+from base.errors import BackendError, Limited, Resting, RoutingError, TimedOut, Unfit
 from router.backends import Backend, Backends, Delta, Messages, Params
 from router.catalog import Catalog, Entry
 from router.choose import Route
+from router.health import Health
 
-COOL_S = {Unreachable: 15.0, TimedOut: 30.0, CutShort: 10.0, Busy: 0.0, Unfit: 0.0, Refused: 5.0}
-"""Seconds a model rests after a failure of each kind."""
-
+PATIENCE_S = 3.0
+"""A server that asks to wait no longer than this is waited for and asked once more, when no other model is next."""
 RULER = re.compile(r"[\s\-=_*#|.:+~]*")
 LOOP = (16, 240)
 """Lengths, in characters, of what a starter may not say three times over: the smallest models fall into loops."""
-
-
-class Health:
-    """Which models rest after a failure. Knows nothing else about them."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._until: dict[str, tuple[float, str]] = {}
-
-    def failed(self, model: str, error: BackendError) -> None:
-        """Let the model rest; a full queue or a request that does not fit says nothing of its health."""
-        rest = COOL_S.get(type(error), 5.0)
-        if rest:
-            self._until[model] = (self._clock() + rest, error.what)
-
-    def answered(self, model: str) -> None:
-        """It works again."""
-        self._until.pop(model, None)
-
-    def blocked(self) -> dict[str, str]:
-        """Model → 'cooling down, 12 s left'."""
-        now = self._clock()
-        self._until = {name: rest for name, rest in self._until.items() if rest[0] > now}
-        return {name: f"cooling down, {until - now:.0f} s left" for name, (until, _) in self._until.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,18 +71,57 @@ async def run(route: Route, prompt: Prompt, catalog: Catalog, backends: Backends
     for name, then in zip(names, [*names[1:], ""], strict=True):
         shown = False
         try:
-            async with aclosing(_attempt(catalog.models[name], prompt, catalog, backends)) as signs:
+            if resting := health.admit(name):
+                raise Resting(f"{name} is left alone: {resting}.", "Try again in a few seconds.")
+            async with aclosing(_judged(catalog.models[name], prompt, catalog, backends, health, last=not then)) as signs:
                 async for sign in signs:
                     shown = shown or isinstance(sign, Piece)
                     yield sign
-            health.answered(name)
             return
         except BackendError as error:
-            health.failed(name, error)
             if shown or not then:
                 raise
             yield Fell(name, then, error.what)
     raise RoutingError("The route has no candidates.")
+
+
+async def _judged(
+    entry: Entry, prompt: Prompt, catalog: Catalog, backends: Backends, health: Health, last: bool
+) -> AsyncGenerator[Sign, None]:
+    """One model, and what its answer or its failure says of its health."""
+    verdict = False
+    try:
+        async with aclosing(_patient(entry, prompt, catalog, backends, last)) as signs:
+            async for sign in signs:
+                yield sign
+        verdict = True
+        health.answered(entry.name)
+    except BackendError as error:
+        verdict = True
+        health.failed(entry.name, error)
+        raise
+    finally:
+        if not verdict:
+            health.given_up(entry.name)
+
+
+async def _patient(entry: Entry, prompt: Prompt, catalog: Catalog, backends: Backends, last: bool) -> AsyncGenerator[Sign, None]:
+    """One model, asked once more when it only wanted a moment, had said nothing, and nobody else is next."""
+    shown = False
+    try:
+        async with aclosing(_attempt(entry, prompt, catalog, backends)) as signs:
+            async for sign in signs:
+                shown = shown or isinstance(sign, Piece)
+                yield sign
+        return
+    except Limited as error:
+        if shown or not last or not 0 < error.retry_after <= PATIENCE_S:
+            raise
+        yield Phase("queued")
+        await asyncio.sleep(error.retry_after)
+    async with aclosing(_attempt(entry, prompt, catalog, backends)) as signs:
+        async for sign in signs:
+            yield sign
 
 
 async def _attempt(entry: Entry, prompt: Prompt, catalog: Catalog, backends: Backends) -> AsyncGenerator[Sign, None]:
@@ -153,7 +168,9 @@ async def _params(entry: Entry, backend: Backend, messages: Messages) -> Params:
             f"{entry.name} reads {entry.context:,} tokens, and this conversation has {count:,}.",
             "Shorten the message, or start a new chat.",
         )
-    return Params(max_tokens=max(16, min(entry.max_output, room)), temperature=entry.temperature)
+    limits = entry.limits
+    most = max(16, min(entry.max_output, room))
+    return Params(most, entry.temperature, connect_s=limits.connect_s, total_s=limits.total_s)
 
 
 async def _timed(stream: AsyncIterator[Delta], entry: Entry) -> AsyncGenerator[Delta, None]:

@@ -65,6 +65,7 @@ class Limits:
 
     concurrent: int = 1
     waiting: int = 8
+    connect_s: float = 5.0
     first_token_s: float = 60.0
     between_s: float = 20.0
     total_s: float = 600.0
@@ -76,6 +77,10 @@ class Price:
 
     input: float = 0.0
     output: float = 0.0
+
+    def of(self, tokens_in: int, tokens_out: int) -> float:
+        """For so many tokens."""
+        return tokens_in / 1000 * self.input + tokens_out / 1000 * self.output
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +149,7 @@ def read_catalog(path: Path, over: Catalog | None = None) -> Catalog:
 
 
 _REMEDY = "Correct the file; until then the last good catalog is used."
-_LEAST = {"concurrent": 1, "context": 128, "max_output": 16, "first_token_s": 0.1, "between_s": 0.1, "total_s": 0.1}
+_LEAST = {"concurrent": 1, "context": 128, "max_output": 16, "connect_s": 0.1, "first_token_s": 0.1, "between_s": 0.1, "total_s": 0.1}
 """Numbers under which a model could never answer."""
 _NESTED: dict[str, type] = {"limits": Limits, "price": Price}
 _CHOICES = {"kind": ("foundry", "endpoint", "fake")}

@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from base.errors import RoutingError
 from router.catalog import Catalog, Entry
 from router.intents import GENERAL
+from router.policy import Policy
 
 LARGE = ("refine", "deep")
 """Capabilities that make a model a target of escalation."""
+
+BALANCED = Policy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +51,18 @@ class Route:
         return self.candidates[0].reason
 
 
-def route(catalog: Catalog, intent: str, blocked: Mapping[str, str], pinned: str = "", need: int = 0) -> Route:
+def route(catalog: Catalog, intent: str, blocked: Mapping[str, str], pinned: str = "", need: int = 0, policy: Policy = BALANCED) -> Route:
     """Order the models for `intent`. `need` is a lower bound on the prompt's tokens; `pinned` goes first when usable.
+
+    Hard limits come first (on the machine, healthy, context, budget), then capability, then what the policy prefers.
 
     Raises RoutingError when nothing can take the message.
     """
-    ranked = _ranked(catalog, intent, pinned)
-    return _sift(catalog, intent, ranked, blocked, need, pinned)
+    ranked = _ranked(catalog, intent, pinned, policy)
+    return _sift(catalog, intent, ranked, blocked, need, policy, pinned)
 
 
-def escalate(catalog: Catalog, chosen: Route, blocked: Mapping[str, str], need: int = 0) -> Route:
+def escalate(catalog: Catalog, chosen: Route, blocked: Mapping[str, str], need: int = 0, policy: Policy = BALANCED) -> Route:
     """The larger models for one step, upward from the route's first choice. Raises RoutingError when there is none."""
     small = catalog.models[chosen.model]
     ranked = [
@@ -67,22 +72,27 @@ def escalate(catalog: Catalog, chosen: Route, blocked: Mapping[str, str], need: 
     ]
     if not ranked:
         raise RoutingError(f"No model is larger than {small.name}, so its draft stands.", "Add one that declares 'refine' to the catalog.")
-    return _sift(catalog, chosen.intent, ranked, blocked, need)
+    return _sift(catalog, chosen.intent, ranked, blocked, need, policy)
 
 
-def _order(entry: Entry) -> tuple[bool, int, float]:
-    """Starters last, then the priority number, then the smaller model."""
-    return entry.starter, entry.priority, entry.size_gb
+def _order(entry: Entry, policy: Policy = BALANCED) -> tuple[float, ...]:
+    """Starters last, then what the policy prefers."""
+    return (entry.starter, *policy.key(entry))
 
 
-def _ranked(catalog: Catalog, intent: str, pinned: str) -> list[tuple[Entry, str]]:
-    """Every model that could take the intent with its reason: pinned, declared, general, starters."""
-    entries = sorted(catalog.models.values(), key=_order)
+def _ranked(catalog: Catalog, intent: str, pinned: str, policy: Policy) -> list[tuple[Entry, str]]:
+    """Every model that could take the intent with its reason: pinned, declared, general, starters.
+
+    Where the best is wanted, a large model needs to declare nothing else.
+    """
+    entries = sorted(catalog.models.values(), key=lambda entry: _order(entry, policy))
     declared = any(intent in entry.capabilities for entry in entries)
     ranked: list[tuple[int, Entry, str]] = []
     for entry in entries:
         if entry.name == pinned:
             ranked.append((0, entry, "you chose it"))
+        elif policy.kind == "best" and not policy.spent and not set(LARGE).isdisjoint(entry.capabilities):
+            ranked.append((3 if entry.starter else 1, entry, f"the best is wanted, {entry.size_gb:g} GB"))
         elif intent in entry.capabilities:
             ranked.append((3 if entry.starter else 1, entry, f"declares {intent}, priority {entry.priority}"))
         elif GENERAL in entry.capabilities:
@@ -92,12 +102,20 @@ def _ranked(catalog: Catalog, intent: str, pinned: str) -> list[tuple[Entry, str
     return [(entry, why) for _, entry, why in ranked]
 
 
-def _sift(catalog: Catalog, intent: str, ranked: list[tuple[Entry, str]], blocked: Mapping[str, str], need: int, pinned: str = "") -> Route:
-    """Part the usable from the blocked and the too small."""
+def _sift(
+    catalog: Catalog,
+    intent: str,
+    ranked: list[tuple[Entry, str]],
+    blocked: Mapping[str, str],
+    need: int,
+    policy: Policy,
+    pinned: str = "",
+) -> Route:
+    """Part the usable from the blocked, the too small and the too dear. What the user chose is never too dear."""
     usable: list[Candidate] = []
     passed: list[Candidate] = []
     for entry, why in ranked:
-        against = blocked.get(entry.name) or _too_small(entry, need)
+        against = blocked.get(entry.name) or _too_small(entry, need) or (policy.against(entry, need) if entry.name != pinned else "")
         place = catalog.place(entry).name
         (passed if against else usable).append(Candidate(entry.name, place, against or why, entry.starter))
     if not usable:

@@ -36,6 +36,10 @@ class Reply:
     """Seconds between tokens."""
     fail: str = ""
     """One of FAULTS; `cut` and `stall` fail after half of the text."""
+    times: float = 0
+    """So often it applies; then the rules after it do. 0 for always."""
+    retry_after: float = 0.0
+    """Seconds that a fault with a status asks to wait."""
 
 
 def demo_script() -> tuple[Reply, ...]:
@@ -74,6 +78,7 @@ class FakeTransport(httpx2.AsyncBaseTransport):
 
     def __init__(self, script: tuple[Reply, ...]) -> None:
         self._script = script
+        self._used = [0] * len(script)
         self.seen: list[dict[str, Any]] = []
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -99,8 +104,11 @@ class FakeTransport(httpx2.AsyncBaseTransport):
         )
 
     def _rule(self, text: str, model: str) -> Reply:
-        for rule in self._script:
+        for at, rule in enumerate(self._script):
+            if rule.times and self._used[at] >= rule.times:
+                continue
             if re.search(rule.when, text, re.IGNORECASE | re.DOTALL) and re.search(rule.model, model):
+                self._used[at] += 1
                 return rule
         return Reply()
 
@@ -122,7 +130,10 @@ def _fault(rule: Reply, request: httpx2.Request) -> httpx2.Response | None:
     if rule.fail == "html":
         return httpx2.Response(200, html="<h1>Welcome</h1>")
     if rule.fail.isdigit():
-        return httpx2.Response(int(rule.fail), json={"error": {"message": f"scripted fault {rule.fail}", "type": "fake", "code": None}})
+        wait = {"retry-after": f"{rule.retry_after:g}"} if rule.retry_after else {}
+        return httpx2.Response(
+            int(rule.fail), headers=wait, json={"error": {"message": f"scripted fault {rule.fail}", "type": "fake", "code": None}}
+        )
     return None
 
 

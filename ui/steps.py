@@ -202,4 +202,5 @@ def footer(totals: Totals, steps: Sequence[StepDone]) -> list[str]:
     rates = [step.tokens_per_s for step in steps if step.tokens_per_s]
     if rates:
         parts.append(f"{rates[-1]:.1f} tok/s")
-    return [*parts, money(totals.cost), span(totals.ms)]
+    spared = f" (large model alone: {money(totals.always_large)})" if totals.always_large > totals.cost else ""
+    return [*parts, f"{money(totals.cost)}{spared}", span(totals.ms)]

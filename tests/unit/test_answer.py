@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -63,11 +64,11 @@ class EmptyShelf:
 class Desk:
     """A conductor on a script, and what it was asked."""
 
-    def __init__(self, script: str) -> None:
+    def __init__(self, script: str, catalog: str = "") -> None:
         self.fake = FakeTransport(parse_script(script))
         settings = load_settings({"RELAY_HOME": "/nonexistent"})
         runtime: Any = NoRuntime()
-        self.router = Router(settings, CatalogFile(settings.home), load_rules(), Backends(runtime, self.fake))
+        self.router = Router(settings, CatalogFile(settings.home, catalog), load_rules(), Backends(runtime, self.fake))
         self.conductor = Conductor(settings, self.router, EmptyShelf())
 
     async def events(self, turn: Turn, react: Callable[[Event, Turn], None] = lambda _e, _t: None) -> list[Event]:
@@ -377,3 +378,42 @@ async def test_passages_without_a_close_sentence_are_not_enough() -> None:
     desk, _ = handbook("replies:\n  - {say: 'never'}", sentence=0.1)
     last = (await desk.events(Turn("How many days of leave do I have?", knowledge="docs")))[-1]
     assert isinstance(last, Answered) and last.refused == "check" and last.nearest and not desk.fake.seen
+
+
+ONE = """
+places: {foundry: {kind: foundry}}
+models:
+  only: {place: foundry, capabilities: [general], priority: 1, size_gb: 1, context: 4096, licence: MIT}
+"""
+
+
+def alone(tmp_path: Path, script: str) -> Desk:
+    """A desk with a single model."""
+    (tmp_path / "one.yaml").write_text(ONE)
+    return Desk(script, str(tmp_path / "one.yaml"))
+
+
+async def test_a_single_model_that_rests_is_tried_by_one_message_at_a_time(tmp_path: Path) -> None:
+    desk = alone(tmp_path, "replies:\n  - {fail: '500', times: 1}\n  - {say: 'Here I am.', first_s: 0.3}")
+
+    async def end() -> Event:
+        stream: Any = desk.conductor.answer(Turn("Hi"))
+        return [event async for event in stream][-1]
+
+    assert isinstance(await end(), Failed)
+    ends = await asyncio.gather(end(), end())
+    assert sorted(type(one).__name__ for one in ends) == ["Answered", "Failed"]
+    failed = next(one for one in ends if isinstance(one, Failed))
+    assert "another message is trying it again" in failed.error and failed.kind == "Resting"
+    assert isinstance(await end(), Answered)
+    await desk.router.backends.close()
+
+
+async def test_a_server_that_wants_a_moment_gets_it_when_nobody_else_is_next(tmp_path: Path) -> None:
+    desk = alone(tmp_path, "replies:\n  - {fail: '429', times: 1, retry_after: 0.2}\n  - {say: ok}")
+    began = time.monotonic()
+    events = await desk.events(Turn("Hi"))
+    assert isinstance(events[-1], Answered) and len(desk.fake.seen) == 2 and time.monotonic() - began >= 0.2
+    desk = alone(tmp_path, "replies:\n  - {fail: '429', retry_after: 60}")
+    last = (await desk.events(Turn("Hi")))[-1]
+    assert isinstance(last, Failed) and last.kind == "Limited" and last.remedy == "Try again in 60 s." and len(desk.fake.seen) == 1
